@@ -152,7 +152,7 @@
 //! - `daemon` (feature `daemon`) finds Codex's shared daemon, asks which login it serves, and restarts it.
 //! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process, and
 //!   [`blocking`] does so without an async runtime; `keeper` (feature `keeper`) refreshes it for the whole machine.
-//! - [`accounts`] keeps several logins in one home.
+//! - [`accounts`] keeps several logins in one home; `fleet` (feature `fleet`) shares one login between hosts.
 //! - [`diagnosis`] examines what a login depends on, for a report; [`why`] explains a sign-out; `overview` (feature
 //!   `keeper`) follows all logins of a home, for a dashboard; [`error`] has the error type of the crate.
 //!
@@ -180,6 +180,8 @@ pub mod document;
 pub mod error;
 pub mod external;
 mod failpoint;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 pub mod history;

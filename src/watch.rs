@@ -20,7 +20,7 @@ pub use self::armed::{
 };
 pub use self::files::{WaitOutcome, Watch};
 pub use self::thread::WatchThread;
-pub(crate) use self::thread::{WatchMember, WatchRegistration, WatchWake};
+pub(crate) use self::thread::{WatchAnswer, WatchMember, WatchRegistration, WatchWake, WatchedFiles};
 pub use self::trigger::WatchTrigger;
 
 /// How long a home may be missing before a process that watches it takes it for removed: it may be replaced, or mounted

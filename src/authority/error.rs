@@ -208,7 +208,7 @@ pub struct Transport(Box<dyn StdError + Send + Sync>);
 
 impl Transport {
     /// Wraps an error of the HTTP library, from which the URL was removed.
-    pub(super) fn new(error: impl StdError + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(error: impl StdError + Send + Sync + 'static) -> Self {
         Self(Box::new(error))
     }
 

@@ -63,6 +63,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use self::agent::{AgentKeys, AgentToken, AgentTokenError};
+#[cfg(feature = "fleet")]
+pub(crate) use self::client::private_client;
 pub use self::code::{Authorization, FirstTokens};
 pub use self::device::{DeviceCode, DeviceStart, MIN_INTERVAL, PollOutcome};
 pub use self::endpoint::{Endpoint, EndpointError, EndpointProblem, client_id};

@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::export::{Export, ExportError};
 use super::export_list::{ExportList, LockedExports};
 use super::file_watch::FileWatch;
-use super::private_home::PrivateHome;
+use super::private_home::{PrivateHome, PrivateHomes};
 use super::publication::{WritePolicy, publish};
 use super::shared::KeeperShared;
 use super::singleton::Error;
@@ -27,6 +27,9 @@ use crate::manager::Snapshot;
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How long changes in the exported folders wait, so that a container that may write there cannot keep the keeper busy.
 const FOLDER_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often the private homes of runs are looked at while there are some: no event tells that a command has ended.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The exports of the keeper's home.
 pub(super) struct ExportServer {
@@ -75,10 +78,18 @@ impl ExportServer {
             let snapshot = snapshots.borrow_and_update().clone();
             let (home, now) = (self.shared.home.clone(), self.shared.clock.now());
             let before: Vec<_> = self.served.iter().map(|served| served.written.clone()).collect();
-            let outcome =
-                tokio::task::spawn_blocking(move || write_all(&home, &snapshot, now, &before)).await;
-            match outcome {
-                Ok(Ok(outcome)) => {
+            // An account without exports and runs costs no thread.
+            let work = match before.is_empty() && has_none(&home) {
+                true => Ok((PrivateHomes::None, Ok(WriteOutcome::default()))),
+                false => {
+                    let work = move || (sweep(&home), write_all(&home, &snapshot, now, &before));
+                    tokio::task::spawn_blocking(work).await
+                }
+            };
+            let mut homes = PrivateHomes::None;
+            match work {
+                Ok((left, Ok(outcome))) => {
+                    homes = left;
                     self.log(outcome.failures);
                     self.listen(outcome.written);
                     let documents = outcome.documents;
@@ -87,18 +98,27 @@ impl ExportServer {
                         folders = (!documents.is_empty()).then(|| (documents.clone(), watch(&documents)));
                     }
                 }
-                Ok(Err(error)) => self.log(vec![format!("cannot export the login: {error}")]),
+                Ok((_, Err(error))) => self.log(vec![format!("cannot export the login: {error}")]),
                 Err(error) => tracing::error!(%error, "cannot export the login"),
             }
             let earliest = tokio::time::Instant::now() + FOLDER_PAUSE;
             let folder_change = async {
-                tokio::time::sleep_until(earliest).await;
                 match &mut folders {
-                    Some((_, watch)) => watch.next().await,
+                    Some((_, watch)) => {
+                        tokio::time::sleep_until(earliest).await;
+                        watch.next().await;
+                    }
                     None => std::future::pending().await,
                 }
             };
+            let next_sweep = async {
+                match homes {
+                    PrivateHomes::InUse => tokio::time::sleep(SWEEP_INTERVAL).await,
+                    PrivateHomes::None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                () = next_sweep => {}
                 changed = snapshots.changed() => if changed.is_err() {
                     std::future::pending::<()>().await;
                 },
@@ -158,6 +178,19 @@ impl WrittenExport {
     }
 }
 
+/// Removes the homes that killed runs have left.
+fn sweep(home: &Home) -> PrivateHomes {
+    PrivateHome::sweep(home).unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot remove the homes of runs that have ended");
+        PrivateHomes::None
+    })
+}
+
+/// Whether `home` has neither exports nor homes of runs.
+fn has_none(home: &Home) -> bool {
+    [home.export_list(), home.runs()].iter().all(|path| filesystem::presence(path) == Presence::Absent)
+}
+
 /// Writes or removes the documents of all exports of `home`, and returns those whose folder can be used. Those that were
 /// served `before` with the same options are written only if they differ.
 fn write_all(
@@ -166,10 +199,6 @@ fn write_all(
     now: Timestamp,
     before: &[WrittenExport],
 ) -> Result<WriteOutcome, ExportError> {
-    // A killed `codex run` has left its home.
-    if let Err(error) = PrivateHome::sweep(home) {
-        tracing::warn!(%error, "cannot remove the homes of runs that have ended");
-    }
     if before.is_empty() && filesystem::presence(&home.export_list()) == Presence::Absent {
         return Ok(WriteOutcome::default());
     }

@@ -1,11 +1,10 @@
 //! Awaits changes of a few files, as the keeper's sockets and exports need them, on one thread for all.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use tokio::sync::watch::{Receiver, Sender};
 
-use crate::watch::{WatchMember, WatchRegistration, WatchThread, WatchWake};
+use crate::watch::{WatchAnswer, WatchMember, WatchRegistration, WatchThread, WatchWake, WatchedFiles};
 
 /// Reports that a file may have been changed, removed or replaced. Ends when it is dropped.
 pub(super) struct FileWatch {
@@ -13,26 +12,26 @@ pub(super) struct FileWatch {
     _registration: WatchRegistration,
 }
 
-struct WatchedFiles {
+struct FileMember {
     files: Vec<PathBuf>,
     changed: Sender<()>,
 }
 
-impl WatchMember for WatchedFiles {
+impl WatchMember for FileMember {
     fn files(&self) -> Vec<PathBuf> {
         self.files.clone()
     }
 
-    fn wake(&mut self, _reason: WatchWake) -> Option<Instant> {
+    fn wake(&mut self, _reason: WatchWake) -> WatchAnswer {
         let _ = self.changed.send(());
-        None
+        WatchAnswer { due: None, files: WatchedFiles::Same }
     }
 }
 
 impl FileWatch {
     pub(super) fn of(files: Vec<PathBuf>, thread: &WatchThread) -> Self {
         let (sender, changed) = tokio::sync::watch::channel(());
-        let registration = thread.add(|_| Box::new(WatchedFiles { files, changed: sender }));
+        let registration = thread.add(|_| Box::new(FileMember { files, changed: sender }));
         Self { changed, _registration: registration }
     }
 

@@ -4,6 +4,8 @@
 //! that do not take the lease do not find it stale either. A failed refresh is logged and retried after the back-off
 //! that all processes of the home share. A poisoned refresh token is not retried; the next login replaces it.
 //!
+//! In a home with accounts, [`AccountKeepers`] runs one keeper for each in the same process.
+//!
 //! Other keepers stand by, and one of them takes over when the first exits. The keeper also serves a local socket
 //! ([`KeeperSocket`], [`Client`]); a process that can reach it needs neither file nor keychain. An [`Export`] is a folder
 //! to be mounted into a container, with such a socket and a document that holds the access token only.
@@ -30,13 +32,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::Mutex;
+use tokio::sync::watch::Receiver;
 
 pub use self::accounts::{AccountKeepers, RefresherFactory};
 pub use self::client::{Client, ClientError, RefreshPolicy};
 pub use self::export::{Export, ExportError, ExportOptions, ExportedLogin};
 pub use self::export_list::ExportList;
 use self::exports::ExportServer;
-pub use self::private_home::PrivateHome;
+pub use self::private_home::{PrivateHome, PrivateHomes};
 pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus};
 use self::schedule::{Due, due};
 use self::shared::{KeeperShared, RetryTimes};
@@ -101,6 +104,12 @@ impl Keeper {
         let spread = random_fraction();
         let shared = KeeperShared { lock, home, manager, refresher, clock, files, flight, spread };
         Self { shared: Arc::new(shared), watch }
+    }
+
+    /// Returns a receiver of the number of reads of the store, as [`WatchHandle::reads`] does.
+    #[must_use]
+    pub fn reads(&self) -> Receiver<u64> {
+        self.watch.reads()
     }
 
     /// Keeps the login fresh, serves `socket` and the exports of the home until `ended` completes. Then it waits for a running refresh, so that

@@ -11,8 +11,8 @@ use super::snapshot::Snapshot;
 use crate::home::Home;
 use crate::store::{self, DocumentLocation, Holder, HomeState, KeychainChanges, LastModified, Stores};
 use crate::watch::{
-    COALESCE_WINDOW, FALLBACK_POLL_INTERVAL, WaitOutcome, WatchMember, WatchMethod, WatchRegistration,
-    WatchThread, WatchTrigger, WatchWake,
+    COALESCE_WINDOW, FALLBACK_POLL_INTERVAL, WaitOutcome, WatchAnswer, WatchMember, WatchMethod,
+    WatchRegistration, WatchThread, WatchTrigger, WatchWake, WatchedFiles,
 };
 
 /// How long an unparsable document is assumed to be in the middle of a write.
@@ -120,7 +120,7 @@ impl WatchMember for LoginFollower {
         watched(&self.manager.0.engine.home)
     }
 
-    fn wake(&mut self, reason: WatchWake) -> Option<Instant> {
+    fn wake(&mut self, reason: WatchWake) -> WatchAnswer {
         let is_due = self.keychain.due().is_some_and(|due| due <= Instant::now());
         let polled = if is_due { self.keychain.poll(&self.manager) } else { WaitOutcome::TimedOut };
         let is_needed = match reason {
@@ -128,13 +128,16 @@ impl WatchMember for LoginFollower {
             WatchWake::Unknown => self.needs_read(),
             WatchWake::Due => false,
         };
+        let mut files = WatchedFiles::Same;
         if is_needed || self.pending.is_some() || polled == WaitOutcome::MaybeChanged {
             self.read();
+            // A link on the way to them may lead elsewhere.
+            files = WatchedFiles::MaybeChanged;
         } else if reason == WatchWake::Unknown {
             self.publish_count();
         }
         let again = self.pending.map(|pending| pending.again);
-        again.into_iter().chain(self.keychain.due()).min()
+        WatchAnswer { due: again.into_iter().chain(self.keychain.due()).min(), files }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The folders that are watched for a set of files, and the watcher of the operating system.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -198,34 +198,35 @@ enum WatchedParents {
 
 /// Returns the folders to watch for `files`, without duplicates.
 pub(super) fn watched_folders(files: &[PathBuf]) -> Vec<WatchedFolder> {
-    let mut found = BTreeMap::<&Path, (FileId, WatchedRole)>::new();
+    // By their bytes: a comparison of paths takes them apart.
+    let mut found = BTreeMap::<&OsStr, (FileId, WatchedRole)>::new();
     // Files of many accounts are in few folders, each of which is examined once.
     let mut missing = BTreeSet::new();
     for folder in files.iter().filter_map(|file| file.parent()) {
         let mut role = WatchedRole::Nearest;
         // No name in the root folder is replaced while programs run.
         for path in folder.ancestors().filter(|path| path.parent().is_some()) {
-            if let Some(known) = found.get_mut(path) {
+            if let Some(known) = found.get_mut(path.as_os_str()) {
                 // The folders above it are known too.
                 known.1 = known.1.min(role);
                 break;
             }
-            if missing.contains(path) {
+            if missing.contains(path.as_os_str()) {
                 continue;
             }
             match filesystem::identity(path) {
                 Some(identity) => {
-                    found.insert(path, (identity, role));
+                    found.insert(path.as_os_str(), (identity, role));
                     role = WatchedRole::Parent;
                 }
                 None => {
-                    missing.insert(path);
+                    missing.insert(path.as_os_str());
                 }
             }
         }
     }
     let folder =
-        |(path, (identity, role)): (&Path, _)| WatchedFolder { path: path.to_owned(), id: identity, role };
+        |(path, (identity, role)): (&OsStr, _)| WatchedFolder { path: path.into(), id: identity, role };
     found.into_iter().map(folder).collect()
 }
 

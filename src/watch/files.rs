@@ -121,6 +121,11 @@ impl Watch {
         end
     }
 
+    /// Begins the interval of reports again.
+    pub(super) fn restart_interval(&mut self) {
+        self.last_check = Some(Instant::now());
+    }
+
     /// Takes the paths that have changed since they were last taken.
     pub(super) fn take_changes(&self) -> ChangedPaths {
         std::mem::take(&mut *lock(&self.changes))
@@ -129,7 +134,10 @@ impl Watch {
     /// Replaces the watched files by `files`, and watches folders that were replaced since. Call it after every report:
     /// if the watches had to change, the next wait ends at once, so that no change in between is missed.
     pub fn update(&mut self, files: Vec<PathBuf>) {
-        let same = files == self.files && self.armed.folders == watched_folders(&files);
+        // By their bytes: a comparison of paths takes them apart.
+        let are_same =
+            files.iter().map(|file| file.as_os_str()).eq(self.files.iter().map(|file| file.as_os_str()));
+        let same = are_same && self.armed.folders == watched_folders(&files);
         let worth_a_try = self.armed.should_retry();
         if same && !worth_a_try {
             return;

@@ -33,11 +33,27 @@ struct ThreadFlags {
 
 /// What a [`WatchThread`] calls after changes of its files. It must not wait: the other members wait for it.
 pub(crate) trait WatchMember: Send {
-    /// Returns the files; the thread asks after every call of [`Self::wake`].
+    /// Returns the files.
     fn files(&self) -> Vec<PathBuf>;
 
-    /// Handles `reason`, and returns when to be called next even if nothing changes.
-    fn wake(&mut self, reason: WatchWake) -> Option<Instant>;
+    /// Handles `reason`.
+    fn wake(&mut self, reason: WatchWake) -> WatchAnswer;
+}
+
+/// What a member wants after a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WatchAnswer {
+    /// When it is called next even if nothing changes.
+    pub(crate) due: Option<Instant>,
+    /// Whether its files may be others than before.
+    pub(crate) files: WatchedFiles,
+}
+
+/// Whether a member has other files than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WatchedFiles {
+    Same,
+    MaybeChanged,
 }
 
 /// Why a member is called.
@@ -155,7 +171,7 @@ impl Work {
             let round = FALLBACK_POLL_INTERVAL.saturating_sub(last_round.elapsed());
             let due = self.slots.iter().filter_map(|slot| slot.due).min();
             let due = due.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
-            let end = self.watch.wait_for_end(round.min(due));
+            let end = self.watch.wait_for_end(due.min(round));
             if self.flags.stopped.load(Ordering::SeqCst) {
                 return;
             }
@@ -164,6 +180,7 @@ impl Work {
             let is_round = end == WaitEnd::Interval || last_round.elapsed() >= FALLBACK_POLL_INTERVAL;
             if is_round {
                 last_round = Instant::now();
+                self.watch.restart_interval();
             }
             let for_all = match is_round {
                 // The file system may hide changes, also from stamps.
@@ -209,8 +226,11 @@ impl Work {
                 (false, false) => None,
             };
             if let Some(reason) = own.max(for_all).max(is_lost) {
-                slot.due = slot.member.wake(reason);
-                slot.files = slot.member.files();
+                let answer = slot.member.wake(reason);
+                slot.due = answer.due;
+                if answer.files == WatchedFiles::MaybeChanged {
+                    slot.files = slot.member.files();
+                }
             }
         }
     }

@@ -17,7 +17,9 @@ mod cli;
 mod consumers;
 mod docs;
 mod external;
+mod fleet;
 mod formats;
+mod history;
 mod interop;
 mod keeper;
 // Linux: strace and procfs.
@@ -40,5 +42,7 @@ mod soak;
 mod store;
 mod structure;
 mod support;
+mod top;
 mod upgrade;
 mod watch;
+mod why;

@@ -80,6 +80,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "login",
             "manager",
             "remedy",
+            "secret",
             "store",
             "watch",
         ],
@@ -91,6 +92,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "secret", "store", "watch",
         ],
     ),
+    ("fleet", &["authority", "backoff", "config", "remedy", "secret"]),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
     (
         "why",
@@ -144,6 +146,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("manager", &["filesystem", "process", "search_path", "sync"]),
     ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
+    ("fleet", &["text"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
     (
         "bin",

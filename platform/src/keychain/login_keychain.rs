@@ -285,7 +285,7 @@ mod tests {
             security: session,
             dialogues: Box::leak(Box::new(Mutex::new(Dialogues::NONE))),
         };
-        (keychain, session, ItemName::new("codex-auth", "an account"))
+        (keychain, session, ItemName::new("a service", "an account"))
     }
 
     /// Makes the next call for the item fail with an error of the store.
@@ -308,7 +308,7 @@ mod tests {
         let items = keychain.read(&name).unwrap();
         assert_eq!(*items[0].secret, b"two");
         // A name that begins alike is another item.
-        assert!(keychain.read(&ItemName::new("codex-auth", "an account of another")).unwrap().is_empty());
+        assert!(keychain.read(&ItemName::new("a service", "an account of another")).unwrap().is_empty());
         let other = ItemSelection::Item(ItemId("another".into()));
         assert_eq!(keychain.delete(&name, &other).unwrap(), 0);
         assert_eq!(keychain.delete(&name, &ItemSelection::Item(items[0].id.clone())).unwrap(), 1);

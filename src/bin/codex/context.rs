@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::child::{self, WaitNotice};
 use crate::choice;
 use crate::error::{CommandError, Exit};
+use crate::located;
 use crate::output::{Output, path_text, plain};
 
 /// The wait after which a command says what it waits for.
@@ -36,7 +37,7 @@ impl CommandContext {
     pub(crate) fn open(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let chosen = choice::locate(&mut environment)?;
+        let chosen = located::locate(&mut environment, output)?;
         Self::at(chosen, environment, output)
     }
 
@@ -44,7 +45,7 @@ impl CommandContext {
     pub(crate) fn open_for_keeper(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let chosen = choice::locate_without_pins(&mut environment)?;
+        let chosen = located::locate_without_pins(&mut environment, output)?;
         Self::at(chosen, environment, output)
     }
 
@@ -52,7 +53,7 @@ impl CommandContext {
     pub(crate) fn open_for_logout(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let chosen = choice::locate(&mut environment)?;
+        let chosen = located::locate(&mut environment, output)?;
         Self::at_for_logout(chosen, environment, output)
     }
 

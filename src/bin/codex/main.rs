@@ -15,6 +15,7 @@ mod hand_over;
 mod help;
 mod history;
 mod import;
+mod located;
 mod log;
 mod login;
 mod logout;
@@ -28,8 +29,10 @@ mod output;
 mod pager;
 mod provider;
 mod refresh;
+mod replaced;
 mod run;
 mod runtime;
+mod screen_line;
 mod status;
 mod sync;
 mod token;
@@ -80,7 +83,7 @@ struct Arguments {
     json: bool,
 
     /// Use this account, whichever is active
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_hint = completions::ACCOUNT)]
     account: Option<String>,
 
     /// Print only data, warnings and errors

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::error::{CommandError, Exit};
 use crate::name;
+use crate::screen_line::{LineKind, ScreenLine};
 
 /// The version of the JSON reports; it rises when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
@@ -33,34 +34,6 @@ pub(crate) struct Output {
     head: Vec<(String, Value)>,
     /// The dashboard that shows all lines instead of the terminal.
     screen: Option<UnboundedSender<ScreenLine>>,
-}
-
-/// A line of a command for the screen of the dashboard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ScreenLine {
-    pub(crate) kind: LineKind,
-    pub(crate) text: String,
-}
-
-/// What a line of a command is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LineKind {
-    Text,
-    Warning,
-    Error,
-    Hint,
-}
-
-impl LineKind {
-    /// The word before the line.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Text => "",
-            Self::Warning => "warning:",
-            Self::Error => "error:",
-            Self::Hint => "hint:",
-        }
-    }
 }
 
 /// A JSON report: the head, without fields that the report itself has, and the report.
@@ -103,7 +76,7 @@ impl Output {
     /// Sends a line to the dashboard. Returns false without one.
     fn shows_on_screen(&self, kind: LineKind, text: &str) -> bool {
         let Some(screen) = &self.screen else { return false };
-        let text = redaction::escape(&in_own_name(text), Styles::Escape).into_owned();
+        let text = redaction::escape(&name::in_own_name(text), Styles::Escape).into_owned();
         // The dashboard may have ended.
         let _ = screen.send(ScreenLine { kind, text });
         true
@@ -154,7 +127,7 @@ impl Output {
 
     /// Writes a line for people to stdout.
     pub(crate) fn text(&self, line: &str) -> io::Result<()> {
-        self.data(&in_own_name(line))
+        self.data(&name::in_own_name(line))
     }
 
     /// Writes `report` as JSON to stdout, after the head.
@@ -194,8 +167,8 @@ impl Output {
         // Without stderr there is nowhere to report the failure.
         let mut stderr = io::stderr().lock();
         let line = match kind {
-            LineKind::Text => in_own_name(line),
-            kind => format!("{} {}", self.on_stderr(kind.word(), paint), in_own_name(line)).into(),
+            LineKind::Text => name::in_own_name(line),
+            kind => format!("{} {}", self.on_stderr(kind.word(), paint), name::in_own_name(line)).into(),
         };
         let _ = writeln!(stderr, "{}", self.shown(&line, stderr.is_terminal()));
     }
@@ -260,7 +233,7 @@ impl Output {
 
     fn page(&self, page: &StyledStr, terminal: bool) -> String {
         let page = if self.is_coloured(terminal) { page.ansi().to_string() } else { page.to_string() };
-        name::in_files(&in_own_name(&page))
+        name::in_files(&name::in_own_name(&page))
     }
 
     /// Writes fields to stdout with their values aligned.
@@ -303,6 +276,8 @@ impl Output {
 
     fn is_coloured(&self, terminal: bool) -> bool {
         match self.colour {
+            // The screen has colours of its own.
+            _ if self.is_screen() => false,
             Colour::Always => true,
             Colour::Auto => terminal,
             _ => false,
@@ -340,20 +315,11 @@ impl Paint {
     }
 }
 
-/// Returns `text` with commands such as `codex login` under the name that this run was called by: a user of
-/// `codex-auth` may have another `codex` on PATH.
-pub(crate) fn in_own_name(text: &str) -> Cow<'_, str> {
-    match name::of_this_run() {
-        name::OWN => in_second_name(text).into(),
-        _ => text.into(),
-    }
-}
-
-/// Applies [`in_own_name`] to every text of a report.
+/// Applies [`name::in_own_name`] to every text of a report.
 fn rename_commands(value: &mut Value) {
     match value {
         Value::String(text) => {
-            if let Cow::Owned(own) = in_own_name(text) {
+            if let Cow::Owned(own) = name::in_own_name(text) {
                 *text = own;
             }
         }
@@ -361,23 +327,6 @@ fn rename_commands(value: &mut Value) {
         Value::Object(fields) => fields.values_mut().for_each(rename_commands),
         _ => {}
     }
-}
-
-fn in_second_name(text: &str) -> String {
-    let is_part_of_a_word = |letter: char| letter.is_alphanumeric() || "/-_.".contains(letter);
-    let mut own = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("codex ") {
-        let (before, command) = rest.split_at(at);
-        let after = &command["codex ".len()..];
-        let word = after.split(|letter: char| !letter.is_alphanumeric() && letter != '-').next();
-        let is_ours = word.is_some_and(|word| name::COMMANDS.contains(&word));
-        own.push_str(before);
-        let is_name = is_ours && !before.ends_with(is_part_of_a_word);
-        own.push_str(if is_name { "codex-auth " } else { "codex " });
-        rest = after;
-    }
-    own + rest
 }
 
 /// Returns JSON with every letter that a terminal would not show as an escape of JSON's own.
@@ -458,20 +407,6 @@ mod tests {
         ] {
             let moment = Timestamp::from_second(now.as_second() + seconds).unwrap();
             assert_eq!(relative(moment, now), expected);
-        }
-    }
-
-    #[test]
-    fn commands_of_ours_are_named_by_the_second_name_and_nothing_else_is() {
-        for (text, expected) in [
-            ("log in first: codex login", "log in first: codex-auth login"),
-            ("`codex logout` removes both", "`codex-auth logout` removes both"),
-            ("codex --help, or codex exec", "codex-auth --help, or codex exec"),
-            ("cannot run /usr/bin/codex login", "cannot run /usr/bin/codex login"),
-            ("the next codex on PATH", "the next codex on PATH"),
-            ("mcodex login codex login", "mcodex login codex-auth login"),
-        ] {
-            assert_eq!(in_second_name(text), expected);
         }
     }
 }

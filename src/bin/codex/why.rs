@@ -24,6 +24,15 @@ pub(crate) struct WhyArguments {
 
 pub(crate) fn run(arguments: &WhyArguments, output: &mut Output) -> CommandOutcome {
     let session = CommandContext::open(output)?;
+    explain_login(arguments, &session, output)
+}
+
+/// Explains the login of `session`.
+pub(crate) fn explain_login(
+    arguments: &WhyArguments,
+    session: &CommandContext,
+    output: &mut Output,
+) -> CommandOutcome {
     let evidence = Evidence::gather(&session.stores, &session.chosen, &session.environment, &session.clock);
     let explanation = explain(&evidence);
     if arguments.report {

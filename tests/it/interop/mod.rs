@@ -1,5 +1,8 @@
 //! What others wrote, read by us; what we wrote, read by others.
 
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+mod account_daemons;
 mod account_facts;
 mod accounts;
 pub mod codex;

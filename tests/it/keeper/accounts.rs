@@ -63,6 +63,16 @@ fn entry(world: &World, name: &str) -> Value {
     all["accounts"].as_array().unwrap().iter().find(|account| account["name"] == name).unwrap().clone()
 }
 
+/// The number of watchers of the operating system that a process has.
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+fn watchers(pid: u32) -> usize {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let is_watcher =
+        |file: &PathBuf| fs::read_link(file).is_ok_and(|it| it == Path::new("anon_inode:inotify"));
+    files.map(|file| file.unwrap().path()).filter(is_watcher).count()
+}
+
 #[test]
 fn one_process_refreshes_each_account_once_and_serves_each_at_its_own_socket() {
     let world = stale(&["a", "b", "c"]);
@@ -86,6 +96,9 @@ fn one_process_refreshes_each_account_once_and_serves_each_at_its_own_socket() {
     let shown = world.run(["sync", "status"]).run().expect(0).out;
     let line = |name: &str| shown.lines().find(|line| line.contains(name)).unwrap().to_owned();
     assert!(line("* b").contains("refresh in") && line("  c").contains("refresh in"), "{shown}");
+    // Linux: procfs.
+    #[cfg(target_os = "linux")]
+    assert_eq!(watchers(keeper.pid()), 2, "all accounts share them");
     keeper.signal("-TERM");
     assert_eq!(keeper.wait().0, Some(0));
     assert_eq!(names(&home(&world, "c").join("codex-auth/keeper")), Vec::<String>::new());

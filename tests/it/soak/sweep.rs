@@ -24,15 +24,13 @@ const OTHER: &str = "the account that was switched to keeps its token";
 const ENDED: &str = "each command ends with 0 or 4";
 
 const WORKERS: usize = 2;
-/// How long a switch may take before the stopped program goes on, because the switch waits for it.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// How long a switch may take before the stopped program goes on: one that waits for it, and any other.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 /// Calls of OpenAI's Codex that read or change files, locks and connections.
 const THEIR_CALLS: &str = "openat,read,write,?readlink,readlinkat,flock,?rename,renameat,renameat2,fsync,fdatasync,?unlink,\
     unlinkat,?stat,newfstatat,statx,connect,sendto,recvfrom,writev,fchmod,linkat";
 /// How much later each of them happens, in microseconds.
 const DELAY: u32 = 4_000;
-/// A run with more calls than these has more threads than the last, and is not swept further.
-const MAX_CALLS: usize = 400;
 
 /// How the active account changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +43,9 @@ enum Change {
 
 #[derive(Clone, Debug)]
 enum Case {
-    Ours(Change, Call),
-    /// At the call with this number.
+    /// At this call, which is made under the lease or not.
+    Ours(Change, Call, bool),
+    /// At the call with this number among those on the login and on the network.
     Theirs(usize),
 }
 
@@ -116,19 +115,21 @@ fn keeps_its_promises() {
     let found = calls(scene.refresh(), &scene.trace, Traced::All);
     // Before the first of them the program has not looked at its home.
     let first = found.iter().position(|call| call.line.contains("auth.json")).unwrap();
-    let found = &found[first..];
+    let leased = found.iter().position(|call| call.line.contains("refresh.lock")).unwrap();
+    let found: Vec<_> = found.iter().enumerate().skip(first).collect();
     soak.count("system calls of our refresh", found.len());
-    let ours = [Change::Link, Change::Use]
-        .into_iter()
-        .flat_map(|change| found.iter().map(move |call| Case::Ours(change, call.clone())));
+    let ours = [Change::Link, Change::Use].into_iter().flat_map(|change| {
+        found.iter().map(move |(at, call)| Case::Ours(change, (*call).clone(), *at > leased))
+    });
     let mut cases: Vec<_> = ours.collect();
     shuffle(&mut soak.random, &mut cases);
     let theirs = scene.count_their_calls();
     soak.count("system calls of a refresh by Codex", theirs);
-    let mut their_cases: Vec<_> = (1..=theirs.min(MAX_CALLS)).map(Case::Theirs).collect();
+    let mut their_cases: Vec<_> = (1..=theirs).map(Case::Theirs).collect();
     shuffle(&mut soak.random, &mut their_cases);
     // Cases are taken from the end: some of each first.
-    let some = their_cases.split_off(their_cases.len().saturating_sub(4));
+    let first = if soak.is_long() { their_cases.len() } else { 4 };
+    let some = their_cases.split_off(their_cases.len().saturating_sub(first));
     let last = cases.split_off(cases.len().saturating_sub(24));
     let cases: Vec<_> = their_cases.into_iter().chain(cases).chain(last).chain(some).collect();
     soak.count("cases in the whole table", cases.len());
@@ -140,7 +141,9 @@ fn keeps_its_promises() {
                 while shared.lock().unwrap().has_time() {
                     let Some(case) = cases.lock().unwrap().pop() else { return };
                     match &case {
-                        Case::Ours(change, call) => scene.play_ours(*change, call, &shared),
+                        Case::Ours(change, call, is_leased) => {
+                            scene.play_ours(*change, call, *is_leased, &shared);
+                        }
                         Case::Theirs(number) => scene.play_theirs(*number, &shared),
                     }
                 }
@@ -157,7 +160,7 @@ fn shuffle(random: &mut Random, cases: &mut [Case]) {
 }
 
 impl Scene {
-    fn play_ours(&mut self, change: Change, call: &Call, soak: &Mutex<&mut Soak>) {
+    fn play_ours(&mut self, change: Change, call: &Call, is_leased: bool, soak: &Mutex<&mut Soak>) {
         let grants = self.set(-400);
         let revoked = self.world.authority.counters().of(Endpoint::Revoke);
         let mut running = inject(self.refresh(), call, Fault::Stop, &self.trace).start();
@@ -166,7 +169,9 @@ impl Scene {
         if let Some(pid) = &stopped {
             match change {
                 Change::Link => link_to(&self.documents[1], &self.world.home.document()),
-                Change::Use => switch = Some(await_for_a_while(self.start_switch())),
+                Change::Use => {
+                    switch = Some(await_for_a_while(self.start_switch(), PATIENCE[usize::from(!is_leased)]))
+                }
             }
             signal(pid, "-CONT");
         }
@@ -224,7 +229,9 @@ impl Scene {
         let pid = refresh.client.pid().to_string();
         let is_reached = await_lines(&self.trace, number);
         signal(&pid, "-STOP");
-        let switch = await_for_a_while(self.start_switch());
+        // Codex may hold the locks of a commit.
+        let holds_locks = lines(&self.trace).iter().any(|line| line.contains("auth.lock"));
+        let switch = await_for_a_while(self.start_switch(), PATIENCE[usize::from(!holds_locks)]);
         signal(&pid, "-CONT");
         refresh.end();
         let switched = switch.wait_with_output().unwrap();
@@ -263,9 +270,12 @@ fn signal(pid: &str, name: &str) {
     let _ = Command::new("kill").args([name, pid]).stderr(Stdio::null()).status();
 }
 
+/// The calls of a trace on the files and locks of a login, and on the network.
 fn lines(trace: &Path) -> Vec<String> {
     let text = fs::read(trace).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+    let is_about_login =
+        |line: &&str| ["auth.json", "auth.lock", "TCP"].iter().any(|word| line.contains(word));
+    String::from_utf8_lossy(&text).lines().filter(is_about_login).map(str::to_owned).collect()
 }
 
 /// Waits until the trace has `number` lines; returns whether it has.
@@ -294,10 +304,10 @@ fn await_stop(strace: &mut Child, trace: &Path) -> Option<String> {
     }
 }
 
-/// Waits until `switch` ends, or for as long as one takes that waits for no other process.
-fn await_for_a_while(mut switch: Child) -> Child {
+/// Waits until `switch` ends, for `limit` at most.
+fn await_for_a_while(mut switch: Child, limit: Duration) -> Child {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE && switch.try_wait().unwrap().is_none() {
+    while begun.elapsed() < limit && switch.try_wait().unwrap().is_none() {
         thread::sleep(Duration::from_millis(2));
     }
     switch

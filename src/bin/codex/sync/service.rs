@@ -10,6 +10,7 @@ use codex_auth::{Home, keeper, store};
 use codex_auth_platform::service::{self, ManagerCall, Service, ServiceFolders, ServiceManager, Start};
 
 use super::export;
+use crate::account;
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::hand_over;
@@ -150,6 +151,7 @@ pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> CommandOu
         output.inform(&format!("not installed: {} does not exist", file.display()));
         return Ok(());
     }
+    account::check_uninstall(session.home(), output)?;
     let before = manager.disable_calls(&service);
     if arguments.dry_run {
         before.iter().for_each(|call| output.say(&format!("would run: {call}")));

@@ -11,8 +11,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::slash::{SlashCommand, SlashLine, in_slashes};
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit};
-use crate::output::{LineKind, Output, ScreenLine};
-use crate::{account, choice, logout, refresh};
+use crate::output::Output;
+use crate::screen_line::{LineKind, ScreenLine};
+use crate::{account, choice, logout, refresh, why};
 
 /// The lines of a command that runs on a thread. The channel closes when the command has ended.
 pub(super) type CommandLines = UnboundedReceiver<ScreenLine>;
@@ -23,6 +24,7 @@ pub(super) fn title(line: &SlashLine) -> String {
         SlashCommand::Login(_) => "/login",
         SlashCommand::Logout(_) => "/logout",
         SlashCommand::Refresh(_) => "/refresh",
+        SlashCommand::Why(_) => "/why",
         SlashCommand::Quit => "/quit",
     };
     match &line.account {
@@ -73,17 +75,20 @@ fn run(line: &SlashLine, output: &mut Output) -> CommandOutcome {
             };
             logout::log_out(arguments, &context, output)
         }
-        SlashCommand::Refresh(_) => {
-            let context = match &line.account {
-                Some(name) => {
-                    let (chosen, environment) = account::named(name, output)?;
-                    CommandContext::at(chosen, environment, output)?
-                }
-                None => CommandContext::open(output)?,
-            };
-            refresh::refresh(&context, output)
-        }
+        SlashCommand::Refresh(_) => refresh::refresh(&context(line, output)?, output),
+        SlashCommand::Why(arguments) => why::explain_login(arguments, &context(line, output)?, output),
         SlashCommand::Login(_) | SlashCommand::Quit => Ok(()),
+    }
+}
+
+/// Opens the home of the account that a command is about.
+fn context(line: &SlashLine, output: &mut Output) -> Result<CommandContext, CommandError> {
+    match &line.account {
+        Some(name) => {
+            let (chosen, environment) = account::named(name, output)?;
+            CommandContext::at(chosen, environment, output)
+        }
+        None => CommandContext::open(output),
     }
 }
 
@@ -119,6 +124,6 @@ fn without_account(options: &[String]) -> Vec<&String> {
 }
 
 /// Returns a line with its commands as they are typed on the screen.
-pub(super) fn on_screen(line: ScreenLine) -> ScreenLine {
-    ScreenLine { text: in_slashes(&line.text), ..line }
+pub(super) fn on_screen(line: &ScreenLine) -> ScreenLine {
+    ScreenLine { text: in_slashes(&line.text), kind: line.kind }
 }

@@ -2,8 +2,7 @@
 
 use codex_auth::Timestamp;
 
-use super::draw::Piece;
-use super::look::{Tone, wrap};
+use super::look::{Piece, Tone, wrap};
 use super::model::{KeeperRow, LoginRow};
 use super::moments::relative;
 use super::slash::in_slashes;

@@ -4,10 +4,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::details;
-use super::look::{Look, Tone, columns, wrap};
+use super::look::{Look, Piece, Tone, columns, wrap};
 use super::model::{EventRow, LoginRow, Model};
 use super::moments::relative;
-use super::times::clock_time;
 
 /// The smallest window in which the dashboard is of use.
 const MIN_WIDTH: u16 = 60;
@@ -17,9 +16,6 @@ const MARGIN: u16 = 1;
 /// The lines that the events keep while a report is shown, if there is room.
 const MIN_EVENTS: u16 = 3;
 const GAP: usize = 2;
-
-/// A text with its tone.
-pub(super) type Piece = (String, Tone);
 
 /// The lines of a window, filled from the top and from the bottom.
 pub(super) struct Canvas<'a> {
@@ -197,17 +193,19 @@ fn events(canvas: &mut Canvas<'_>, y: u16, bottom: u16, model: &Model) {
     let has_names = model.events.iter().any(|event| event.account.is_some());
     let first = model.events.len().saturating_sub(room);
     for (event, y) in model.events.iter().skip(first).zip(y + 1..bottom) {
-        canvas.line(y, &event_line(event, has_names));
+        canvas.line(y, &event_line(event, has_names, &model.today));
     }
 }
 
-fn event_line(event: &EventRow, has_names: bool) -> Vec<Piece> {
-    let mut pieces = vec![(format!("{}  ", clock_time(event.at)), Tone::Faint)];
+/// Returns an event with its time, or its day and minute if it is not of `today`.
+fn event_line(event: &EventRow, has_names: bool, today: &str) -> Vec<Piece> {
+    let shown = if event.time.starts_with(today) { event.time.get(11..) } else { event.time.get(5..16) };
+    let mut pieces = vec![(format!("{:<11}  ", shown.unwrap_or(&event.time)), Tone::Faint)];
     if has_names {
         let name = event.account.as_deref().unwrap_or("-");
-        pieces.push((format!("{name:<12}  "), Tone::Plain));
+        pieces.push((format!("{name:<10}  "), Tone::Plain));
     }
-    pieces.push((format!("{:<15}  ", event.what), event.tone));
+    pieces.push((format!("{:<16}  ", event.what), event.tone));
     pieces.push((event.details.clone(), Tone::Plain));
     pieces
 }
@@ -291,7 +289,7 @@ fn prompt(canvas: &mut Canvas<'_>, model: &Model) -> (Option<Position>, u16) {
         } else {
             String::new()
         };
-        let keys = "/login  /logout  /refresh  /quit";
+        let keys = "/login  /logout  /refresh  /why  /quit";
         canvas.line(top + 2, &[(format!("{select}{keys}   Tab completes, q quits"), Tone::Faint)]);
     }
     let column = columns(model.prompt.before_cursor()).min(canvas.width().saturating_sub(2));
@@ -310,7 +308,7 @@ mod tests {
     use super::super::keys::{paste, press};
     use super::super::model::{KeeperRow, Report};
     use super::*;
-    use crate::output::{LineKind, ScreenLine};
+    use crate::screen_line::{LineKind, ScreenLine};
     use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
     const DARK: Look = Look { is_coloured: true, is_unicode: true };
@@ -332,7 +330,9 @@ mod tests {
     }
 
     fn model() -> Model {
-        let mut model = Model::new("/home/ada/.codex".to_owned(), at(0));
+        let mut model = Model::new("/home/ada/.codex", at(0));
+        // Whatever the time zone of the test.
+        model.today = "2027-01-15".to_owned();
         let mut work = login(Some("work"), "ada@example.com (pro)", LoginHealth::Usable, 11_520);
         work.is_active = true;
         work.workspace = Some("acct-1".to_owned());
@@ -345,7 +345,7 @@ mod tests {
         old.hints = vec!["log in again: codex login".to_owned()];
         model.logins = vec![work, old];
         model.add_event(EventRow {
-            at: at(-60),
+            time: "2027-01-15 07:59:00".to_owned(),
             account: Some("work".to_owned()),
             what: "refreshed".to_owned(),
             details: "by codex (pid 812)".to_owned(),
@@ -392,57 +392,27 @@ mod tests {
     fn a_window_of_80x24_shows_all_logins_and_the_selected_one_in_full() {
         let mut model = model();
         insta::assert_snapshot!(text(&model, DARK, (80, 24)), @r"
-        | codex top  /home/ada/.codex
-        |
-        |   ACCOUNT  LOGIN                   STATE     EXPIRES        STORE
-        | ▸ work *   ada@example.com (pro)   usable    in 3 h 12 min  file
-        |   old      bob@example.com (plus)  poisoned  48 min ago     file
-        |
-        | ── work, ada@example.com (pro) (active) ──────────────────────────────────────
-        | state      usable
-        | stored in  file store, /home/ada/.codex/auth.json
-        | workspace  acct-1
         | programs   codex (pid 4711), codex (pid 4712)
         | keeper     pid 812, refreshes in 2 h 46 min
         | exports    /home/ada/codex-export
         | ── events ────────────────────────────────────────────────────────────────────
-        | 07:59:00  work          refreshed        by codex (pid 812)
+        | 07:59:00     work        refreshed         by codex (pid 812)
         |
         |
         |
         |
-        |
-        |
-        | ──────────────────────────────────────────────────────────────────────────────
-        | > type / for a command
-        | ↑↓ select   /login  /logout  /refresh  /quit   Tab completes, q quits
         ");
         press_all(&mut model, "↓");
         insta::assert_snapshot!(text(&model, DARK, (80, 24)), @r"
-        | codex top  /home/ada/.codex
-        |
-        |   ACCOUNT  LOGIN                   STATE     EXPIRES        STORE
-        |   work *   ada@example.com (pro)   usable    in 3 h 12 min  file
-        | ▸ old      bob@example.com (plus)  poisoned  48 min ago     file
-        |
-        | ── old, bob@example.com (plus) ───────────────────────────────────────────────
-        | state      poisoned: the refresh token was already used, by a program that did
-        |            not save the new one
-        | hint       log in again: /login
-        | stored in  file store, /home/ada/.codex/auth.json
         | programs   none
         | keeper     none is running
         | exports    none
         | ── events ────────────────────────────────────────────────────────────────────
-        | 07:59:00  work          refreshed        by codex (pid 812)
+        | 07:59:00     work        refreshed         by codex (pid 812)
         |
         |
         |
         |
-        |
-        | ──────────────────────────────────────────────────────────────────────────────
-        | > type / for a command
-        | ↑↓ select   /login  /logout  /refresh  /quit   Tab completes, q quits
         ");
     }
 
@@ -476,30 +446,15 @@ mod tests {
         }
         model.report = Some(report);
         insta::assert_snapshot!(text(&model, DARK, (80, 24)), @r"
-        | codex top  /home/ada/.codex
-        |
-        |   ACCOUNT  LOGIN                   STATE     EXPIRES        STORE
-        | ▸ work *   ada@example.com (pro)   usable    in 3 h 12 min  file
-        |   old      bob@example.com (plus)  poisoned  48 min ago     file
-        |
-        | ── work, ada@example.com (pro) (active) ──────────────────────────────────────
-        | state      usable
-        | stored in  file store, /home/ada/.codex/auth.json
-        | workspace  acct-1
         | programs   codex (pid 4711), codex (pid 4712)
         | keeper     pid 812, refreshes in 2 h 46 min
         | exports    /home/ada/codex-export
         | ── events ────────────────────────────────────────────────────────────────────
-        | 07:59:00  work          refreshed        by codex (pid 812)
+        | 07:59:00     work        refreshed         by codex (pid 812)
         | ── /refresh work ────────────────────────────────────── PgUp PgDn  Esc closes
         | hint: line 1
         | hint: line 2
         | hint: line 3
-        | hint: line 4
-        | hint: line 5
-        | ──────────────────────────────────────────────────────────────────────────────
-        | > type / for a command
-        | ↑↓ select   /login  /logout  /refresh  /quit   Tab completes, q quits
         ");
         let _ = press(&mut model, KeyEvent::new(KeyCode::PageDown, KeyModifiers::NONE));
         assert!(!text(&model, DARK, (80, 24)).contains("line 5\n"));

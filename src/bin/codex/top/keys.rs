@@ -5,7 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::model::{Model, Report};
 use super::prompt::Question;
 use super::slash::{SlashCommand, SlashLine};
-use crate::output::{LineKind, ScreenLine};
+use crate::screen_line::{LineKind, ScreenLine};
 
 /// The lines by which Page Up and Page Down scroll.
 const PAGE: usize = 5;
@@ -39,8 +39,8 @@ pub(super) fn press(model: &mut Model, key: KeyEvent) -> KeyEffect {
         (KeyCode::Char('c' | 'd'), true) => return KeyEffect::Quit,
         (KeyCode::Char('w'), true) => prompt.delete_word(&accounts),
         (KeyCode::Char('u'), true) => drop(prompt.take()),
-        (KeyCode::Char('a'), true) | (KeyCode::Home, _) => prompt.to_start(),
-        (KeyCode::Char('e'), true) | (KeyCode::End, _) => prompt.to_end(),
+        (KeyCode::Char('a'), true) | (KeyCode::Home, _) => prompt.move_to_start(),
+        (KeyCode::Char('e'), true) | (KeyCode::End, _) => prompt.move_to_end(),
         (KeyCode::Char('q'), false) if !has_line => return KeyEffect::Quit,
         (KeyCode::Char(letter), false) if has_line || letter == '/' => prompt.insert(letter, &accounts),
         (KeyCode::Backspace, _) => prompt.delete_back(&accounts),

@@ -24,6 +24,9 @@ pub(super) enum Tone {
     Hint,
 }
 
+/// A text with its tone.
+pub(super) type Piece = (String, Tone);
+
 impl Tone {
     pub(super) fn of(health: LoginHealth) -> Self {
         match health {

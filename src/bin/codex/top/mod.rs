@@ -11,7 +11,6 @@ mod moments;
 mod prompt;
 mod screen;
 mod slash;
-mod times;
 
 use std::io::{self, IsTerminal as _};
 
@@ -29,8 +28,9 @@ use self::model::{EventRow, MAX_EVENTS, Model, Report};
 use self::screen::Screen;
 use self::slash::{SlashCommand, SlashLine};
 use crate::error::{CommandError, CommandOutcome, Exit};
-use crate::output::{LineKind, Output, ScreenLine, path_text};
-use crate::{choice, log, runtime};
+use crate::output::{Output, path_text};
+use crate::screen_line::{LineKind, ScreenLine};
+use crate::{located, log, runtime};
 
 /// How far back the events go that are shown at the start.
 const SHOWN_HISTORY: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -62,7 +62,7 @@ pub(crate) fn run(_arguments: &TopArguments, output: &mut Output) -> CommandOutc
     if !io::stderr().is_terminal() {
         log::start(&environment, None);
     }
-    let chosen = choice::locate(&mut environment)?;
+    let chosen = located::locate(&mut environment, output)?;
     let selected = chosen.account.as_ref().map(|account| account.name.to_string());
     let look = Look::of(&environment);
     let end = runtime::run(async move {
@@ -91,7 +91,7 @@ struct Dashboard {
 impl Dashboard {
     fn open(overview: Overview, look: Look) -> Result<Self, CommandError> {
         let clock = Clock::system();
-        let mut model = Model::new(path_text(overview.home().path()), clock.now());
+        let mut model = Model::new(&path_text(overview.home().path()), clock.now());
         let since = model.now.checked_sub(SHOWN_HISTORY).unwrap_or(Timestamp::MIN);
         let events = overview.recorded_events(since, MAX_EVENTS);
         events.iter().for_each(|event| model.add_event(EventRow::recorded(event)));
@@ -106,7 +106,7 @@ impl Dashboard {
             self.model.select(name);
         }
         loop {
-            self.model.now = self.clock.now();
+            self.model.set_now(self.clock.now());
             self.screen.show(&self.model)?;
             let wait = self.model.until_changed();
             let tick = async {
@@ -176,7 +176,7 @@ impl Dashboard {
     fn show_line(&mut self, line: Option<ScreenLine>) {
         let Some(report) = &mut self.model.report else { return };
         match line {
-            Some(line) => report.add(actions::on_screen(line)),
+            Some(line) => report.add(actions::on_screen(&line)),
             None => {
                 report.is_running = false;
                 self.lines = None;

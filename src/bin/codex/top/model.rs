@@ -6,6 +6,7 @@ use std::time::Duration;
 use codex_auth::Timestamp;
 use codex_auth::accounts::HomeRecord;
 use codex_auth::diagnosis::CodexProcess;
+use codex_auth::history::HistoryEvent;
 use codex_auth::manager::LoginChange;
 use codex_auth::overview::{LoginEvent, LoginHealth, LoginOverview};
 use codex_auth::redaction::printable;
@@ -14,8 +15,9 @@ use super::look::Tone;
 use super::moments;
 use super::prompt::Prompt;
 use crate::context::credential;
-use crate::output::{LineKind, ScreenLine, plain};
-use crate::status;
+use crate::output::plain;
+use crate::screen_line::{LineKind, ScreenLine};
+use crate::{history, status};
 
 /// The events that are kept.
 pub(super) const MAX_EVENTS: usize = 200;
@@ -30,6 +32,8 @@ pub(super) struct Model {
     /// The folder of the logins.
     pub(super) home: String,
     pub(super) now: Timestamp,
+    /// The local date of now.
+    pub(super) today: String,
     pub(super) logins: Vec<LoginRow>,
     /// The position of the login that commands are about.
     pub(super) selected: usize,
@@ -74,7 +78,8 @@ pub(super) struct KeeperRow {
 /// An event of a login.
 #[derive(Clone, Debug)]
 pub(super) struct EventRow {
-    pub(super) at: Timestamp,
+    /// The local date and time, to the second.
+    pub(super) time: String,
     pub(super) account: Option<String>,
     pub(super) what: String,
     pub(super) details: String,
@@ -106,10 +111,11 @@ impl Report {
 }
 
 impl Model {
-    pub(super) fn new(home: String, now: Timestamp) -> Self {
+    pub(super) fn new(home: &str, now: Timestamp) -> Self {
         Self {
-            home: plain(&home),
+            home: plain(home),
             now,
+            today: date(now),
             logins: Vec::new(),
             selected: 0,
             events: VecDeque::new(),
@@ -117,6 +123,12 @@ impl Model {
             prompt: Prompt::default(),
             report: None,
         }
+    }
+
+    /// Sets the time.
+    pub(super) fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+        self.today = date(now);
     }
 
     /// Returns the selected login.
@@ -204,35 +216,51 @@ impl LoginRow {
 }
 
 impl EventRow {
+    /// The row of a change that no history records.
     pub(super) fn of(event: &LoginEvent) -> Self {
         let by = event.by.as_ref().map_or_else(|| "another program".to_owned(), ToString::to_string);
-        let email = event.email.as_deref().map(|email| format!("{} ", plain(email))).unwrap_or_default();
+        let email = event.email.as_deref().map(|email| format!("{} · ", plain(email))).unwrap_or_default();
         Self {
-            at: event.at,
+            time: history::local(event.at),
             account: event.account.as_ref().map(ToString::to_string),
             what: event.change.to_string(),
             details: format!("{email}by {by}"),
-            tone: tone(event),
+            tone: tone(event.change),
         }
     }
-}
 
-impl EventRow {
-    pub(super) fn recorded(record: &HomeRecord) -> Self {
-        let event = serde_json::to_value(&record.record.event).unwrap_or_default();
-        let what = event["event"].as_str().unwrap_or_default().replace('_', " ");
+    /// The row of a recorded event, as `codex log` shows it.
+    pub(super) fn recorded(of: &HomeRecord) -> Self {
+        let record = &of.record;
+        let tone = match record.event {
+            HistoryEvent::Login { .. } | HistoryEvent::Refreshed { .. } | HistoryEvent::Healed { .. } => {
+                Tone::Good
+            }
+            HistoryEvent::Poisoned { .. } | HistoryEvent::RescueLost { .. } => Tone::Bad,
+            HistoryEvent::Logout { .. }
+            | HistoryEvent::NotRefreshed { .. }
+            | HistoryEvent::ClockStepped { .. }
+            | HistoryEvent::StoreUnavailable { .. } => Tone::Warning,
+            _ => Tone::Plain,
+        };
+        let parts = [record.event.to_string(), format!("by {}", record.process())];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         Self {
-            at: record.record.at,
-            account: record.account.as_ref().map(ToString::to_string),
-            what,
-            details: format!("by {} (pid {})", record.record.program.as_str(), record.record.pid),
-            tone: Tone::Plain,
+            time: history::local(record.at),
+            account: of.account.as_ref().map(ToString::to_string),
+            what: record.event.word().to_owned(),
+            details: printable(&parts.join(" · "), LONGEST_REASON),
+            tone,
         }
     }
 }
 
-fn tone(event: &LoginEvent) -> Tone {
-    match event.change {
+fn date(at: Timestamp) -> String {
+    history::local(at).chars().take(10).collect()
+}
+
+fn tone(change: LoginChange) -> Tone {
+    match change {
         LoginChange::Poisoned | LoginChange::Unreadable => Tone::Bad,
         LoginChange::Logout | LoginChange::AccountChanged | LoginChange::WorkspaceChanged => Tone::Warning,
         LoginChange::Login | LoginChange::Healed | LoginChange::Refreshed => Tone::Good,

@@ -92,11 +92,11 @@ impl Prompt {
         self.cursor += step;
     }
 
-    pub(super) fn to_start(&mut self) {
+    pub(super) fn move_to_start(&mut self) {
         self.cursor = 0;
     }
 
-    pub(super) fn to_end(&mut self) {
+    pub(super) fn move_to_end(&mut self) {
         self.cursor = self.line.len();
     }
 

@@ -10,6 +10,7 @@ use crate::logout::LogoutArguments;
 use crate::name;
 use crate::refresh::RefreshArguments;
 use crate::usage;
+use crate::why::WhyArguments;
 
 /// A typed line.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ pub(super) enum SlashCommand {
     Logout(LogoutArguments),
     /// Get a new access token now
     Refresh(RefreshArguments),
+    /// Explain why the login does not work, or why it was lost
+    Why(WhyArguments),
     /// Leave the dashboard
     Quit,
 }
@@ -76,6 +79,7 @@ impl SlashLine {
             SlashCommand::Login(arguments) => arguments.json(),
             SlashCommand::Logout(arguments) => arguments.json,
             SlashCommand::Refresh(arguments) => arguments.json,
+            SlashCommand::Why(arguments) => arguments.json,
             SlashCommand::Quit => false,
         };
         if is_json {
@@ -162,7 +166,7 @@ mod tests {
         let words = |line: &str| -> Vec<String> {
             suggestions(line, &accounts).into_iter().map(|suggestion| suggestion.line).collect()
         };
-        assert_eq!(words("/"), ["/login", "/logout", "/refresh", "/quit"]);
+        assert_eq!(words("/"), ["/login", "/logout", "/refresh", "/why", "/quit"]);
         assert_eq!(words("/logo"), ["/logout"]);
         assert_eq!(words("/logout --f"), ["/logout --force"]);
         assert_eq!(words("/logout --account w"), ["/logout --account work"]);

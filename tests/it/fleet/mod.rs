@@ -1,0 +1,28 @@
+//! Hosts that share one login, with a real etcd.
+
+mod calls;
+mod etcd;
+mod refusals;
+mod watches;
+
+use std::future::Future;
+
+use codex_auth::fleet::{Change, SharedLease};
+
+use crate::support::in_private_network;
+
+/// Runs `test` in a private network and a runtime of its own.
+fn with_network<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
+    in_private_network(name, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test());
+    });
+}
+
+fn put(key: &str, text: &str) -> Change {
+    put_until(key, text, None)
+}
+
+fn put_until(key: &str, text: &str, lease: Option<SharedLease>) -> Change {
+    Change::Put { key: key.to_owned(), bytes: text.as_bytes().to_vec(), lease }
+}
