@@ -69,7 +69,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
         "keeper",
         &["backoff", "clock", "config", "document", "manager", "home", "remedy", "secret", "store", "watch"],
     ),
-    ("fleet", &["authority", "backoff", "config", "remedy", "secret"]),
+    ("fleet", &["authority", "backoff", "config", "document", "remedy", "secret", "store"]),
     ("accounts", &["config", "document", "failpoint", "home", "login", "manager", "remedy", "store"]),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
     ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
@@ -91,7 +91,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("manager", &["process", "sync"]),
     ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
-    ("fleet", &["text"]),
+    ("fleet", &["private_file", "text"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process", "search_path"]),
     ("bin", &["filesystem", "hardening", "peer", "process", "search_path", "service", "sync", "text"]),
 ];
