@@ -6,6 +6,7 @@
 mod endpoint;
 mod error;
 mod gateway;
+mod intent;
 mod key_watch;
 mod record;
 mod record_copy;
@@ -17,10 +18,9 @@ mod wire;
 pub use self::endpoint::{EtcdEndpoint, EtcdEndpointError};
 pub use self::error::{Error, EtcdFailure};
 pub use self::gateway::{EtcdLimits, EtcdUser};
+pub use self::intent::{IntentId, MemberName, SpendAttempt, SpendIntent};
 pub use self::key_watch::{Continuity, KeyWatch, Observation};
-pub use self::record::{
-    FleetPoison, IntentId, MemberName, RecordOrder, SharedRecord, SpendAttempt, SpendIntent,
-};
+pub use self::record::{FleetPoison, RecordOrder, SharedRecord};
 pub use self::record_copy::RecordCopy;
 pub use self::record_error::{CopyError, InvalidRecord, RefusedChange};
 pub use self::sealed::{FleetKey, SealedRecord};
