@@ -24,7 +24,7 @@ pub use self::command_line::{
 };
 #[cfg(feature = "failpoints")]
 pub(crate) use self::environment::failpoint;
-pub use self::environment::{Colour, Environment, HomeSetting, LogLevel, UserFolders};
+pub use self::environment::{Colour, Environment, HistorySetting, HomeSetting, LogLevel, UserFolders};
 pub use self::error::Error;
 pub use self::exec_chain::ExecChain;
 pub(crate) use self::file::STORE_KEY;

@@ -237,6 +237,12 @@ impl RecordPaths {
         self.folder.join("rescue")
     }
 
+    /// Returns the folder of the history of the login.
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.folder.join("history")
+    }
+
     /// Returns the name of the key that seals the rescue: the first 16 hex digits of SHA-256 of the path of the
     /// document's folder, or of the document itself if it is not called `auth.json`.
     #[must_use]

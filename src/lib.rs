@@ -148,12 +148,13 @@
 //!
 //! - Plain values: [`secret`], [`redaction`], [`claims`], [`document`], [`home`], [`config`], [`clock`], [`remedy`].
 //! - Input and output: [`store`] accesses files and keychains, [`authority`] the OAuth server, [`external`] other
-//!   sources of tokens, and [`watch`] reports changed files.
+//!   sources of tokens, [`watch`] reports changed files, and [`history`] records what happened to a login.
 //! - `daemon` (feature `daemon`) finds Codex's shared daemon, asks which login it serves, and restarts it.
 //! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process, and
 //!   [`blocking`] does so without an async runtime; `keeper` (feature `keeper`) refreshes it for the whole machine.
 //! - [`accounts`] keeps several logins in one home; `fleet` (feature `fleet`) shares one login between hosts.
-//! - [`diagnosis`] examines what a login depends on, for a report; [`error`] has the error type of the crate.
+//! - [`diagnosis`] examines what a login depends on, for a report; [`why`] explains a sign-out; `overview` (feature
+//!   `keeper`) follows all logins of a home, for a dashboard; [`error`] has the error type of the crate.
 //!
 //! A module imports only from those above it in this list. The library prints nothing, installs no signal handler, and
 //! reads the environment only in [`config`].
@@ -183,16 +184,20 @@ mod failpoint;
 pub mod fleet;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+pub mod history;
 pub mod home;
 #[cfg(feature = "keeper")]
 pub mod keeper;
 pub mod login;
 pub mod manager;
+#[cfg(feature = "keeper")]
+pub mod overview;
 pub mod redaction;
 pub mod remedy;
 pub mod secret;
 pub mod store;
 pub mod watch;
+pub mod why;
 
 pub use jiff::Timestamp;
 

@@ -58,6 +58,12 @@ impl Endpoint {
         is_loopback(&self.0)
     }
 
+    /// Returns the host; empty if there is none.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.host().unwrap_or_default()
+    }
+
     pub(super) fn is_plain(&self) -> bool {
         self.0.scheme() == "http"
     }

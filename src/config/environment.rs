@@ -11,8 +11,8 @@ use super::network::Network;
 use super::overrides::Overrides;
 use super::terminal_env::TerminalEnv;
 use super::variables::{
-    ACCESS_TOKEN, ACCOUNT, API_KEY, CLICOLOR_FORCE, CONFIG, HOME, KEYCHAIN_TIMEOUT, LOCK_TIMEOUT, LOG,
-    NO_COLOR, PATH, RUNTIME_FOLDER, SERVICE_VARIABLES, SOCKET, VARIABLES, Variable,
+    ACCESS_TOKEN, ACCOUNT, API_KEY, CLICOLOR_FORCE, CONFIG, HISTORY, HOME, KEYCHAIN_TIMEOUT, LOCK_TIMEOUT,
+    LOG, NO_COLOR, PAGER, PATH, RUNTIME_FOLDER, SERVICE_VARIABLES, SOCKET, VARIABLES, Variable,
 };
 use crate::secret::Secret;
 
@@ -43,6 +43,8 @@ pub struct Environment {
     pub path: OsString,
     /// The location of the user and the abilities of their terminal.
     pub terminal: TerminalEnv,
+    /// The program in `PAGER`.
+    pub pager: Option<OsString>,
     /// Overrides of `config.toml`.
     pub overrides: Overrides,
     /// The socket in `CODEX_AUTH_SOCKET`.
@@ -51,6 +53,8 @@ pub struct Environment {
     pub runtime_folder: Option<PathBuf>,
     /// The log level.
     pub log: Option<LogLevel>,
+    /// Whether events are recorded.
+    pub history: HistorySetting,
     /// The names of the variables of [`VARIABLES`] that are set.
     pub variables_set: Vec<&'static str>,
     /// The variables that a service manager set for this process, with their values.
@@ -111,6 +115,26 @@ impl LogLevel {
     }
 }
 
+/// Whether the events of a login are recorded in its history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a caller chooses one of the two")]
+pub enum HistorySetting {
+    /// They are.
+    On,
+    /// `CODEX_AUTH_HISTORY` is `off`. What is recorded already stays readable.
+    Off,
+}
+
+impl HistorySetting {
+    fn from_name(word: &OsStr) -> Option<Self> {
+        Some(match word.to_str()?.to_ascii_lowercase().as_str() {
+            "on" => Self::On,
+            "off" => Self::Off,
+            _ => return None,
+        })
+    }
+}
+
 /// The folder of the login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -157,10 +181,12 @@ impl Environment {
             colour: Colour::Auto,
             path: OsString::new(),
             terminal: TerminalEnv::read(|_| None),
+            pager: None,
             overrides: Overrides::default(),
             socket: None,
             runtime_folder: None,
             log: None,
+            history: HistorySetting::On,
             variables_set: Vec::new(),
             service_variables: Vec::new(),
         }
@@ -183,6 +209,7 @@ impl Environment {
     /// # Errors
     /// - [`Error::Duration`]: a time limit is not a duration.
     /// - [`Error::LogLevel`]: `CODEX_AUTH_LOG` is not a log level.
+    /// - [`Error::Switch`]: `CODEX_AUTH_HISTORY` is neither `on` nor `off`.
     /// - [`Error::Overrides`]: `CODEX_AUTH_CONFIG` cannot be parsed.
     pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let value = |variable: Variable| lookup(variable.name).filter(|value| !value.is_empty());
@@ -216,12 +243,17 @@ impl Environment {
             },
             path: value(PATH).unwrap_or_default(),
             terminal: TerminalEnv::read(value),
+            pager: value(PAGER),
             socket: value(SOCKET).map(PathBuf::from),
             // The XDG specification requires relative paths to be ignored.
             runtime_folder: value(RUNTIME_FOLDER).map(PathBuf::from).filter(|path| path.is_absolute()),
             log: match value(LOG) {
                 Some(word) => Some(LogLevel::from_name(&word).ok_or(Error::LogLevel { name: LOG.name })?),
                 None => None,
+            },
+            history: match value(HISTORY) {
+                Some(word) => HistorySetting::from_name(&word).ok_or(Error::Switch { name: HISTORY.name })?,
+                None => HistorySetting::On,
             },
             variables_set: VARIABLES
                 .iter()

@@ -18,6 +18,12 @@ pub enum Error {
         /// The variable.
         name: &'static str,
     },
+    /// The value of a variable is neither `on` nor `off`.
+    #[error("{name} must be on or off")]
+    Switch {
+        /// The variable.
+        name: &'static str,
+    },
     /// `CODEX_AUTH_CONFIG` cannot be parsed.
     #[error("CODEX_AUTH_CONFIG is invalid: {0}")]
     Overrides(#[source] Box<Self>),

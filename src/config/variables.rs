@@ -80,6 +80,10 @@ pub(super) const LOG: Variable = Variable {
     name: "CODEX_AUTH_LOG",
     purpose: "the log level on stderr: error, warn, info, debug or trace; no level logs secrets",
 };
+pub(super) const HISTORY: Variable = Variable {
+    name: "CODEX_AUTH_HISTORY",
+    purpose: "`off` records no events for `codex log` and `codex why` (default: on)",
+};
 pub(super) const RUNTIME_FOLDER: Variable = Variable {
     name: "XDG_RUNTIME_DIR",
     purpose: "the folder of the keeper's socket if the path of CODEX_HOME is too long for one",
@@ -100,6 +104,10 @@ pub(super) const VISITED: Variable = Variable {
 pub(super) const PASS: Variable = Variable {
     name: "CODEX_AUTH_PASS",
     purpose: "if it is 1, the program `codex` passes every command line on to the next codex, without the variable",
+};
+pub(super) const PAGER: Variable = Variable {
+    name: "PAGER",
+    purpose: "the program that shows long output on a terminal (default: less -FRX); `cat` for none",
 };
 pub(super) const PATH: Variable =
     Variable { name: "PATH", purpose: "the folders that are searched for other programs called codex" };
@@ -141,6 +149,7 @@ pub const VARIABLES: &[Variable] = &[
     KEYCHAIN_TIMEOUT,
     SOCKET,
     LOG,
+    HISTORY,
     RUNTIME_FOLDER,
     REFRESH_URL,
     REVOKE_URL,
@@ -161,6 +170,7 @@ pub const VARIABLES: &[Variable] = &[
     VISITED,
     PASS,
     PATH,
+    PAGER,
     SSH_CONNECTION,
     SSH_TTY,
     DISPLAY,

@@ -7,7 +7,6 @@ mod folders;
 mod inspection;
 mod login;
 mod network;
-mod programs;
 
 pub use self::folders::{FileSystemCondition, FolderDiagnosis, fix};
 pub use self::inspection::{EntryRole, FolderAccess, HeldLock, HomeEntry, Leftover};
@@ -16,11 +15,11 @@ pub use self::network::{
     AuthorityAddress, AuthorityConnection, ClockDifference, ClockReference, ClockSkew, NetworkDiagnosis,
     TOLERATED_SKEW,
 };
-pub use self::programs::{CodexProcess, programs_using};
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::home::Home;
 use crate::manager;
+pub use crate::manager::{CodexProcess, programs_using};
 use crate::store::Stores;
 
 /// The result of [`diagnose`].

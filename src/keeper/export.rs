@@ -1,10 +1,11 @@
 //! An export: a folder in which the keeper hands in a login, and who may use it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use codex_auth_platform::private_file::{self, DirectoryState, Links, Removal, SharedAccess};
+use codex_auth_platform::private_file::{self, DirectoryState, HeldFolder, Links, Removal, SharedAccess};
 use codex_auth_platform::{lock, peer, process};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -100,7 +101,7 @@ pub enum ExportError {
         home: PathBuf,
     },
     /// The path cannot be stored or bound.
-    #[error("{} cannot be exported: the path {problem}", folder.display())]
+    #[error("{folder:?} cannot be an export: the path {problem}")]
     Path {
         /// The folder.
         folder: PathBuf,
@@ -149,16 +150,6 @@ impl Export {
         Ok(Self { folder, uid: None, require_uid: None, login })
     }
 
-    /// Checks whether the folder can be listed and hold a socket.
-    pub(super) fn check_path(&self) -> Result<(), ExportError> {
-        let problem = match () {
-            () if self.folder.to_str().is_none() => "is not UTF-8",
-            () if self.socket().as_os_str().len() > peer::MAX_PATH_BYTES => "is too long for a socket",
-            () => return Ok(()),
-        };
-        Err(ExportError::Path { folder: self.folder.clone(), problem })
-    }
-
     /// An export that was removed may be exported again: a killed process can have left its document.
     pub(super) fn check_is_empty(&self) -> Result<(), ExportError> {
         let names = private_file::names(&self.folder)?;
@@ -174,12 +165,39 @@ impl Export {
 
     /// Creates the folder if it is missing, and gives the other user access.
     pub(super) fn create_folder(&self) -> Result<(), private_file::Error> {
+        self.check_in_place()?;
         if self.readers().is_empty()
             || private_file::directory_state(&self.folder)? == DirectoryState::Missing
         {
             private_file::create_directory(&self.folder)?;
         }
         private_file::share(&self.folder, &self.readers(), SharedAccess::Enter)
+    }
+
+    /// Checks that the path leads through no link: the folder, or one above it, may have been replaced by one.
+    pub(super) fn check_in_place(&self) -> Result<(), private_file::Error> {
+        match self.link() {
+            Some(path) => Err(private_file::Error::Link { path }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the link that the folder, or one above it, was replaced by.
+    pub(super) fn link(&self) -> Option<PathBuf> {
+        private_file::links_on_the_way(&self.folder).into_iter().next()
+    }
+
+    /// Removes the document that a keeper has written into the folder `held`.
+    pub(super) fn remove_document(held: &HeldFolder) -> io::Result<()> {
+        held.remove_file(DOCUMENT.as_ref(), MAX_DOCUMENT, |bytes| {
+            AuthDocument::parse(bytes).is_ok_and(|document| document.is_handed_in())
+        })
+    }
+
+    /// Removes what a keeper has left in the folder `held`, which was moved since.
+    pub(super) fn clear(held: &HeldFolder) -> io::Result<()> {
+        held.remove_socket(SOCKET.as_ref())?;
+        Self::remove_document(held)
     }
 
     /// Returns the path of the socket.
@@ -202,8 +220,7 @@ impl Export {
 
     /// Returns whether a keeper serves it now: its document is there, and a process listens at its socket. Blocks for up
     /// to a second.
-    #[must_use]
-    pub fn is_served(&self) -> bool {
+    pub(super) fn is_served(&self) -> bool {
         let is_written = self.written().is_some_and(|document| document.is_handed_in());
         is_written && Client::at(self.socket()).probe(PROBE_TIMEOUT) != ProbeResult::Unreachable
     }
@@ -253,12 +270,29 @@ impl Export {
 
     /// Removes the document; returns whether there was one. A document that no keeper has written stays.
     pub(super) fn withdraw(&self) -> Result<bool, private_file::Error> {
+        // Nothing is removed through a link.
+        if self.link().is_some() {
+            return Ok(false);
+        }
         // An unreadable file was put there by a container that may write.
         if self.written().is_some_and(|document| !document.is_handed_in()) {
             return Ok(false);
         }
         Ok(private_file::remove(&self.document(), Links::Refuse)? == Removal::Removed)
     }
+}
+
+/// Checks whether a folder can be listed and hold a socket.
+pub(super) fn check_path(folder: &Path) -> Result<(), ExportError> {
+    let problem = match folder.to_str() {
+        None => "is not UTF-8",
+        Some(text) if text.chars().any(char::is_control) => {
+            "contains a control character, such as a line end"
+        }
+        Some(_) if folder.join(SOCKET).as_os_str().len() > peer::MAX_PATH_BYTES => "is too long for a socket",
+        Some(_) => return Ok(()),
+    };
+    Err(ExportError::Path { folder: folder.to_owned(), problem })
 }
 
 /// The workspace and the user of the access token.

@@ -8,8 +8,11 @@ use codex_auth_platform::private_file::{self, FileMode, FolderLocation, Links, M
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::export::{Export, ExportError, ExportOptions, ExportedLogin, owner};
+use super::export::{Export, ExportError, ExportOptions, ExportedLogin, check_path, owner};
+use crate::clock::Clock;
+use crate::config::Environment;
 use crate::document::AuthDocument;
+use crate::history::{History, HistoryEvent};
 use crate::home::Home;
 
 /// Version of the list; it rises when a field changes its meaning or is removed.
@@ -49,7 +52,7 @@ impl Export {
             return Err(ExportError::Home { folder, home: home.path().to_owned() });
         }
         let export = Self { folder, uid: options.uid, require_uid: options.require_uid, login };
-        export.check_path()?;
+        check_path(&export.folder)?;
         if !ExportList::read(home)?.contains(&export.folder) {
             export.check_is_empty()?;
         }
@@ -91,35 +94,48 @@ impl ExportList {
         self.exports.iter().any(|export| export.folder == folder)
     }
 
-    /// Adds `export` to the list of `home`, instead of an older one of the same folder. Waits for `limit` at most while
-    /// another process changes the exports.
+    /// Adds `export` to the list of `home`, instead of an older one of the same folder, and records that. Waits for the
+    /// lock timeout of `environment` at most while another process changes the exports.
     ///
     /// # Errors
     /// [`ExportError::File`], [`ExportError::List`], [`ExportError::Lock`].
-    pub fn add(home: &Home, export: Export, limit: Duration) -> Result<(), ExportError> {
+    pub fn add(home: &Home, export: Export, environment: &Environment) -> Result<(), ExportError> {
         private_file::create_directory(&home.folder())?;
-        let locked = LockedExports::acquire(home, limit)?;
+        let locked = LockedExports::acquire(home, environment.lock_timeout)?;
         let mut list = Self::read(home)?;
         match list.exports.iter_mut().find(|known| known.folder == export.folder) {
             Some(known) => *known = export,
             None => list.exports.push(export),
         }
-        list.write(home, &locked)
+        list.write(home, &locked)?;
+        record(home, environment, HistoryEvent::ExportMade);
+        Ok(())
     }
 
     /// Removes the export of `folder` from the list of `home`, and then its document and socket, which a keeper can no
     /// longer write. A token that was handed in works until it expires.
     ///
     /// # Errors
-    /// [`ExportError::NotExported`], [`ExportError::File`], [`ExportError::List`], [`ExportError::Lock`].
-    pub fn remove(home: &Home, folder: &Path, limit: Duration) -> Result<Export, ExportError> {
-        // The folder itself may be gone.
-        let folder = located(folder).unwrap_or_else(|_| folder.to_owned());
-        let locked = LockedExports::acquire(home, limit)?;
+    /// [`ExportError::NotExported`], [`ExportError::Path`], [`ExportError::File`], [`ExportError::List`],
+    /// [`ExportError::Lock`].
+    pub fn remove(home: &Home, folder: &Path, environment: &Environment) -> Result<Export, ExportError> {
+        // The folder itself may be gone, or replaced by a link.
+        let spelled = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let folder = located(folder).unwrap_or_else(|_| spelled.clone());
+        let position = |list: &Self| {
+            let of = |folder: &Path| list.exports.iter().position(|export| export.folder == folder);
+            of(&spelled).or_else(|| of(&folder))
+        };
+        let missing = || {
+            check_path(&folder).err().unwrap_or_else(|| ExportError::NotExported { folder: folder.clone() })
+        };
+        // Without exports there may be no folder for the lock.
+        position(&Self::read(home)?).ok_or_else(missing)?;
+        let locked = LockedExports::acquire(home, environment.lock_timeout)?;
         let mut list = Self::read(home)?;
-        let position = list.exports.iter().position(|export| export.folder == folder);
-        let export = list.exports.remove(position.ok_or(ExportError::NotExported { folder })?);
+        let export = list.exports.remove(position(&list).ok_or_else(missing)?);
         list.write(home, &locked)?;
+        record(home, environment, HistoryEvent::ExportRemoved);
         export.withdraw()?;
         Ok(export)
     }
@@ -152,6 +168,10 @@ impl ExportList {
         )?;
         Ok(())
     }
+}
+
+fn record(home: &Home, environment: &Environment, event: HistoryEvent) {
+    History::open(&home.own_records(), environment.history, Clock::system()).record(event);
 }
 
 /// The lock under which the list and the documents of exports are written.

@@ -1,50 +1,44 @@
-//! Awaits changes of a few files on a thread of its own, as the keeper's sockets and exports need them.
+//! Awaits changes of a few files, as the keeper's sockets and exports need them, on one thread for all.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use tokio::sync::watch::Receiver;
+use tokio::sync::watch::{Receiver, Sender};
 
-use crate::watch::{WaitOutcome, Watch, WatchTrigger};
+use crate::watch::{WatchAnswer, WatchMember, WatchRegistration, WatchThread, WatchWake, WatchedFiles};
 
 /// Reports that a file may have been changed, removed or replaced. Ends when it is dropped.
 pub(super) struct FileWatch {
     changed: Receiver<()>,
-    trigger: WatchTrigger,
-    stopped: Arc<AtomicBool>,
+    _registration: WatchRegistration,
+}
+
+struct FileMember {
+    files: Vec<PathBuf>,
+    changed: Sender<()>,
+}
+
+impl WatchMember for FileMember {
+    fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
+    }
+
+    fn wake(&mut self, _reason: WatchWake) -> WatchAnswer {
+        let _ = self.changed.send(());
+        WatchAnswer { due: None, files: WatchedFiles::Same }
+    }
 }
 
 impl FileWatch {
-    pub(super) fn of(files: Vec<PathBuf>) -> Self {
-        let mut watch = Watch::new(files.clone());
+    pub(super) fn of(files: Vec<PathBuf>, thread: &WatchThread) -> Self {
         let (sender, changed) = tokio::sync::watch::channel(());
-        let (trigger, stopped) = (watch.trigger(), Arc::new(AtomicBool::new(false)));
-        let stop = Arc::clone(&stopped);
-        let work = move || {
-            while watch.wait(Duration::MAX) == WaitOutcome::MaybeChanged && !stop.load(Ordering::Relaxed) {
-                watch.update(files.clone());
-                let _ = sender.send(());
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("codex-auth files".to_owned()).spawn(work) {
-            tracing::error!(%error, "changes of files are noticed late: cannot start a thread");
-        }
-        Self { changed, trigger, stopped }
+        let registration = thread.add(|_| Box::new(FileMember { files, changed: sender }));
+        Self { changed, _registration: registration }
     }
 
-    /// Waits for the next report. Cancel-safe.
+    /// Waits for the next report. There is one at least every 30 s. Cancel-safe.
     pub(super) async fn next(&mut self) {
         if self.changed.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-impl Drop for FileWatch {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.trigger.wake();
     }
 }

@@ -4,10 +4,13 @@
 //! that do not take the lease do not find it stale either. A failed refresh is logged and retried after the back-off
 //! that all processes of the home share. A poisoned refresh token is not retried; the next login replaces it.
 //!
+//! In a home with accounts, [`AccountKeepers`] runs one keeper for each in the same process.
+//!
 //! Other keepers stand by, and one of them takes over when the first exits. The keeper also serves a local socket
 //! ([`KeeperSocket`], [`Client`]); a process that can reach it needs neither file nor keychain. An [`Export`] is a folder
 //! to be mounted into a container, with such a socket and a document that holds the access token only.
 
+mod accounts;
 mod client;
 mod connections;
 mod export;
@@ -16,33 +19,63 @@ mod exports;
 mod file_watch;
 mod private_home;
 mod publication;
+mod query;
 mod response;
 mod schedule;
 mod shared;
 mod singleton;
 mod socket;
+mod unserved;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::Mutex;
+use tokio::sync::watch::Receiver;
 
+pub use self::accounts::{AccountKeepers, RefresherFactory};
 pub use self::client::{Client, ClientError, RefreshPolicy};
 pub use self::export::{Export, ExportError, ExportOptions, ExportedLogin};
 pub use self::export_list::ExportList;
 use self::exports::ExportServer;
-pub use self::private_home::PrivateHome;
+pub use self::private_home::{PrivateHome, PrivateHomes};
 pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus};
 use self::schedule::{Due, due};
 use self::shared::{KeeperShared, RetryTimes};
 pub use self::shared::{RefreshFuture, Refresher};
-use self::singleton::LockCheck;
 pub use self::singleton::{Error, KeeperLock, RunningKeeper};
+use self::singleton::{KeeperStart, LockCheck};
 pub use self::socket::KeeperSocket;
+pub use self::unserved::Unserved;
 use crate::backoff::random_fraction;
 use crate::clock::Clock;
+use crate::history::HistoryEvent;
 use crate::manager::{AuthManager, WatchHandle};
-use crate::watch::WatchTrigger;
+use crate::watch::WatchThread;
+
+/// The threads that watch files for the keepers of a process. Clones are handles on the same threads.
+#[derive(Clone, Debug)]
+pub struct KeeperWatches {
+    /// Apart from other files, because reading a keychain may take a while.
+    logins: WatchThread,
+    files: WatchThread,
+}
+
+impl KeeperWatches {
+    /// Starts the threads, which end with the last keeper that uses them.
+    #[must_use]
+    pub fn start() -> Self {
+        let [logins, files] =
+            ["codex-auth watch", "codex-auth files"].map(|name| WatchThread::start(name, Vec::new()));
+        Self { logins, files }
+    }
+
+    /// Makes all keepers read their stores now.
+    pub fn reload(&self) {
+        self.logins.wake_all();
+    }
+}
 
 /// The keeper of a home.
 pub struct Keeper {
@@ -54,17 +87,29 @@ impl Keeper {
     /// Returns the keeper that holds `lock`, and starts to watch the login.
     #[must_use]
     pub fn new(lock: KeeperLock, manager: AuthManager, refresher: Box<dyn Refresher>, clock: Clock) -> Self {
-        let watch = manager.watch();
+        Self::watched_by(&KeeperWatches::start(), lock, manager, refresher, clock)
+    }
+
+    /// As [`Self::new`], on the threads of `watches`, which other keepers of this process may use too.
+    #[must_use]
+    pub fn watched_by(
+        watches: &KeeperWatches,
+        lock: KeeperLock,
+        manager: AuthManager,
+        refresher: Box<dyn Refresher>,
+        clock: Clock,
+    ) -> Self {
+        let watch = manager.watch_on(&watches.logins);
+        let (home, files, flight) = (lock.home().clone(), watches.files.clone(), Mutex::new(()));
         let spread = random_fraction();
-        let home = lock.home().clone();
-        let shared = KeeperShared { lock, home, manager, refresher, clock, flight: Mutex::new(()), spread };
+        let shared = KeeperShared { lock, home, manager, refresher, clock, files, flight, spread };
         Self { shared: Arc::new(shared), watch }
     }
 
-    /// Returns a trigger that makes the keeper read the store now.
+    /// Returns a receiver of the number of reads of the store, as [`WatchHandle::reads`] does.
     #[must_use]
-    pub fn watch_trigger(&self) -> WatchTrigger {
-        self.watch.trigger()
+    pub fn reads(&self) -> Receiver<u64> {
+        self.watch.reads()
     }
 
     /// Keeps the login fresh, serves `socket` and the exports of the home until `ended` completes. Then it waits for a running refresh, so that
@@ -83,6 +128,12 @@ impl Keeper {
         listener: Option<KeeperSocket>,
         ended: impl Future<Output = ()>,
     ) -> Result<(), Error> {
+        let history = self.shared.manager.history().ok();
+        let record = |event| history.iter().for_each(|history| history.record(HistoryEvent::clone(&event)));
+        record(match self.shared.lock.start() {
+            KeeperStart::Alone => HistoryEvent::KeeperStarted,
+            KeeperStart::TookOver => HistoryEvent::KeeperTookOver,
+        });
         let answering = listener.map(|listener| {
             let reads = self.watch.reads();
             listener.answer(Arc::clone(&self.shared), reads)
@@ -103,6 +154,7 @@ impl Keeper {
         // Held by a running refresh.
         drop(self.shared.flight.lock().await);
         self.shared.manager.wait_idle().await;
+        record(HistoryEvent::KeeperStopped);
         done
     }
 
@@ -110,6 +162,8 @@ impl Keeper {
         let mut snapshots = self.shared.manager.subscribe();
         let mut reads = self.watch.reads();
         let mut retry: Option<RetryTimes> = None;
+        let mut clock = ClockWatch::new(self.shared.clock.clone());
+        let mut seen = None;
         loop {
             let check = self.shared.lock.check()?;
             let snapshot = snapshots.borrow_and_update().clone();
@@ -120,6 +174,14 @@ impl Keeper {
                     return Err(Error::WatchStopped);
                 }
                 continue;
+            }
+            if let Some(seconds) = clock.backward_step()
+                && let Ok(history) = self.shared.manager.history()
+            {
+                history.record(HistoryEvent::ClockStepped { seconds });
+            }
+            if !seen.replace(Arc::clone(&snapshot)).is_some_and(|seen| Arc::ptr_eq(&seen, &snapshot)) {
+                self.shared.manager.record_observations().await;
             }
             retry = retry.filter(|retry| retry.fingerprint == snapshot.fingerprint());
             let now = self.shared.clock.now();
@@ -149,6 +211,30 @@ impl Keeper {
                 }
             }
         }
+    }
+}
+
+/// The shortest step of the clock that is recorded, in seconds.
+const MIN_CLOCK_STEP: i64 = 60;
+
+/// Notices that the wall clock was set back. A step ahead looks like a suspended machine.
+struct ClockWatch {
+    clock: Clock,
+    last: (Instant, Timestamp),
+}
+
+impl ClockWatch {
+    fn new(clock: Clock) -> Self {
+        Self { last: (Instant::now(), clock.now()), clock }
+    }
+
+    /// Returns the step since the last call, in seconds, if it is one back by a minute or more.
+    fn backward_step(&mut self) -> Option<i64> {
+        let (before, now) = (self.last, (Instant::now(), self.clock.now()));
+        self.last = now;
+        let passed = i64::try_from(now.0.duration_since(before.0).as_secs()).unwrap_or(i64::MAX);
+        let step = now.1.duration_since(before.1).as_secs().saturating_sub(passed);
+        (step <= -MIN_CLOCK_STEP).then_some(step)
     }
 }
 

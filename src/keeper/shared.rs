@@ -15,6 +15,7 @@ use crate::manager::{self, AuthManager, JobFailure, RefreshReason, Snapshot};
 use crate::remedy::ErrorKind;
 use crate::secret::Fingerprint;
 use crate::store::HomeState;
+use crate::watch::WatchThread;
 
 /// The pause after an attempt that refreshed nothing because the damper or a missing login prevents it.
 const DAMPER_PAUSE: Duration = Duration::from_secs(60);
@@ -50,6 +51,8 @@ pub(super) struct KeeperShared {
     pub(super) manager: AuthManager,
     pub(super) refresher: Box<dyn Refresher>,
     pub(super) clock: Clock,
+    /// Watches sockets and lists of exports.
+    pub(super) files: WatchThread,
     /// Held while refreshing, so that concurrent callers share one refresh.
     pub(super) flight: Mutex<()>,
     /// This keeper's random share of the spread of refresh times, from 0 to 1.

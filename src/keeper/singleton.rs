@@ -30,6 +30,16 @@ pub struct KeeperLock {
     identity: Option<FileId>,
     folder: Option<FileId>,
     missing: Mutex<MissingSince>,
+    start: KeeperStart,
+}
+
+/// How a process became the keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeeperStart {
+    /// There was no other keeper.
+    Alone,
+    /// It stood by before.
+    TookOver,
 }
 
 /// The result of [`KeeperLock::check`].
@@ -114,6 +124,12 @@ pub enum Error {
         /// The folder that the path leads to.
         now: PathBuf,
     },
+    /// The folder of an account does not exist.
+    #[error("{} does not exist", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder of the home cannot be created.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -144,7 +160,7 @@ impl KeeperLock {
         let mut missing = MissingSince::default();
         loop {
             match FileLock::acquire(&path, LockFileMode::Private, Wait::No) {
-                Ok(lock) => return Ok(Self::of(home, lock)),
+                Ok(lock) => return Ok(Self::of(home, lock, KeeperStart::after_wait(announced))),
                 Err(lock::Error::Held { holder, .. }) => {
                     missing = MissingSince::default();
                     if !std::mem::replace(&mut announced, true) {
@@ -152,7 +168,8 @@ impl KeeperLock {
                     }
                     if probe.has_stopped(&path).await {
                         tracing::warn!("the keeper does not respond; taking over");
-                        return Ok(Self::of(home, FileLock::seize(&path).map_err(Error::Lock)?));
+                        let lock = FileLock::seize(&path).map_err(Error::Lock)?;
+                        return Ok(Self::of(home, lock, KeeperStart::TookOver));
                     }
                 }
                 Err(error) => match filesystem::presence(&path) {
@@ -165,17 +182,22 @@ impl KeeperLock {
         }
     }
 
-    fn of(home: Home, lock: FileLock) -> Self {
+    fn of(home: Home, lock: FileLock, start: KeeperStart) -> Self {
         lock.write_note(&format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")));
         let identity = filesystem::identity(lock.path());
         let folder = filesystem::identity(&home.folder());
-        Self { home, lock, identity, folder, missing: Mutex::default() }
+        Self { home, lock, identity, folder, missing: Mutex::default(), start }
     }
 
     /// Returns the home.
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// Returns how this process became the keeper.
+    pub(super) fn start(&self) -> KeeperStart {
+        self.start
     }
 
     /// Checks that the lock file was not removed or replaced, and that the path of the home still leads there. Succeeds
@@ -208,6 +230,12 @@ impl KeeperLock {
             // A path that leads nowhere may be restored; the folder still exists.
             _ => Ok(LockCheck::Held),
         }
+    }
+}
+
+impl KeeperStart {
+    fn after_wait(has_waited: bool) -> Self {
+        if has_waited { Self::TookOver } else { Self::Alone }
     }
 }
 

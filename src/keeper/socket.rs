@@ -25,13 +25,15 @@ use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch::Receiver;
 
+use super::client::Client;
 use super::connections::{ConnectionActivity, Connections};
 use super::export::Export;
 use super::file_watch::FileWatch;
+use super::query::{RefreshPermission, TokenQuery};
 use super::response::{self, KeeperAccount, KeeperRefusal, KeeperStatus, SCHEMA};
 use super::shared::KeeperShared;
 use super::singleton::{Error, KeeperLock, LockCheck};
-use crate::document::AuthDocument;
+use crate::config::Environment;
 use crate::manager::{
     self, Divergence, JobFailure, RefreshReason, Snapshot, SnapshotStatus, Unusable, Usability,
 };
@@ -60,14 +62,21 @@ struct BoundSocket {
 }
 
 impl KeeperSocket {
-    /// Listens at `path` for the keeper that holds the lock. Needs no runtime yet. A socket that cannot be bound now,
-    /// or is removed later, is bound when that becomes possible.
+    /// Listens at the socket path of the home whose keeper holds `lock`; `None`, with a warning in the log, if the path
+    /// would be too long. Needs no runtime yet. A socket that cannot be bound now, or is removed later, is bound when that
+    /// becomes possible.
     #[must_use]
-    pub fn at(_post: &KeeperLock, path: &Path) -> Self {
-        Self::listening(path.to_owned(), None)
+    pub fn of(lock: &KeeperLock, environment: &Environment) -> Option<Self> {
+        let Some(client) = Client::of(lock.home(), environment) else {
+            tracing::warn!(
+                "no socket: the path of the home is too long for one and XDG_RUNTIME_DIR is not set"
+            );
+            return None;
+        };
+        Some(Self::listening(client.path().to_owned(), None))
     }
 
-    /// As [`Self::at`], for an export of that keeper.
+    /// As [`Self::of`], for an export of that keeper.
     pub(super) fn of_export(_post: &KeeperLock, export: Export) -> Self {
         Self::listening(export.socket(), Some(Arc::new(export)))
     }
@@ -97,7 +106,7 @@ impl KeeperSocket {
     pub(super) async fn answer(mut self, shared: Arc<KeeperShared>, reads: Receiver<u64>) -> Error {
         let mut connections = Connections::default();
         let users = self.export.as_ref().map_or_else(|| vec![effective_uid()], |export| export.users());
-        let mut changes = FileWatch::of(vec![self.path.clone()]);
+        let mut changes = FileWatch::of(vec![self.path.clone()], &shared.files);
         let mut listener = self.registered();
         loop {
             let stream = tokio::select! {
@@ -334,48 +343,6 @@ impl Answers {
         let lasts =
             |min: SignedDuration| snapshot.expires_at(now).is_none_or(|end| end.duration_since(now) >= min);
         snapshot.status(now) == SnapshotStatus::Fresh && query.min_ttl.is_none_or(lasts)
-    }
-}
-
-/// The parameters of a token request.
-#[derive(Debug)]
-struct TokenQuery {
-    min_ttl: Option<SignedDuration>,
-    permission: RefreshPermission,
-}
-
-/// Whether a request waits for a refresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RefreshPermission {
-    None,
-    Wait,
-}
-
-impl TokenQuery {
-    fn read(query: Option<&str>) -> Result<Self, &'static str> {
-        let mut parsed = Self { min_ttl: None, permission: RefreshPermission::None };
-        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("min_ttl", seconds)) => {
-                    let seconds =
-                        seconds.parse::<u32>().map_err(|_| "min_ttl must be a number of seconds")?;
-                    parsed.min_ttl = Some(SignedDuration::from_secs(seconds.into()));
-                }
-                Some(("wait", "yes")) => parsed.permission = RefreshPermission::Wait,
-                _ => return Err("the parameters are min_ttl=SECONDS and wait=yes"),
-            }
-        }
-        Ok(parsed)
-    }
-}
-
-impl TokenQuery {
-    /// Limits the requested lifetime to half of what the authority issues, so that no caller in a container can have
-    /// tokens refreshed faster than that.
-    fn cap(&mut self, snapshot: &Snapshot) {
-        let lifetime = snapshot.document().and_then(AuthDocument::lifetime);
-        let half = lifetime.map_or(SignedDuration::ZERO, |lifetime| lifetime / 2);
-        self.min_ttl = self.min_ttl.map(|min| min.min(half));
     }
 }
 

@@ -1,8 +1,12 @@
 //! Stores a new login, and removes the old one only after the new one is safe.
 
+use crate::clock::Clock;
 use crate::config::{StoreKind, StoreSelection, StoreSetting};
 use crate::document::AuthDocument;
 use crate::failpoint;
+use crate::history::{History, HistoryEvent, LoginOwnerChange};
+use crate::manager::{history_of, record_foreign_change, record_recoveries};
+use crate::secret::Fingerprint;
 use crate::store::{
     self, ChoiceReason, DocumentLocation, Error, HomeState, Removal, RemoveOutcome, ReplaceOutcome, Seal,
     SeenRevision, SettingChange, StorageNote, StoreChoice, StoreContent, StoredDocument, WriteIntent,
@@ -48,9 +52,27 @@ pub fn commit_login(
     writer.stores().check(choice)?;
     // A rescue that cannot be recovered here is left for the next refresh, which can revoke it.
     let _ = writer.recover();
+    record_recoveries(writer, &Clock::system());
+    commit_recorded(writer, choice, document, &mut |_, _| Ok(()))
+}
+
+/// Called immediately before a login is stored, with the logins that are stored now; an error ends the login.
+pub(super) type RecordCommit<'a> = &'a mut dyn FnMut(&mut Writer<'_>, &[&AuthDocument]) -> Result<(), Error>;
+
+/// As [`commit_login`], for a caller that has checked the choice and recovered, and whose `record` names what is to be
+/// revoked if this process is killed.
+pub(super) fn commit_recorded(
+    writer: &mut Writer<'_>,
+    choice: &StoreChoice,
+    document: &AuthDocument,
+    record: RecordCommit<'_>,
+) -> Result<StoreReport, Error> {
     let ended = writer.save_interrupted_logout().ok().flatten();
     // An unreadable old login must not prevent a new one.
     let old = writer.stores().find_readable().ok().and_then(|found| found.stored);
+    let history = history_of(writer, &Clock::system());
+    record_foreign_change(&history, writer.stores().home(), writer.state(), old.as_ref());
+    let poisoned = writer.state().poison.as_ref().map(|poison| poison.fingerprint);
     let setting = writer.stores().settings().config.store;
     let named_keychain = writer.state().store == Some(StoreKind::Keychain)
         || setting == StoreSetting::Selected(StoreSelection::Keychain)
@@ -59,7 +81,7 @@ pub fn commit_login(
 
     let (kind, note) = writer.stores().resolve(choice.selection);
     let mut notes: Vec<_> = writer.take_notes().into_iter().chain(note).collect();
-    let written = match store_in(writer, kind, choice, document, old.as_ref()) {
+    let written = match store_in(writer, kind, choice, document, old.as_ref(), record) {
         // The keychain refused, and nothing was written to it.
         Err(error)
             if kind == StoreKind::Keychain
@@ -67,17 +89,19 @@ pub fn commit_login(
                 && !error.is_unknown() =>
         {
             notes.push(StorageNote::KeychainSkipped { reason: error.to_string() });
-            store_in(writer, StoreKind::File, choice, document, old.as_ref())?
+            store_in(writer, StoreKind::File, choice, document, old.as_ref(), record)?
         }
         written => written?,
     };
     notes.extend(written.written.notes);
     let kind = written.written.location.kind();
+    record_new_login(&history, kind, document, written.superseded.as_ref(), poisoned);
     let other = written.other.as_ref().ok().and_then(StoreContent::document).cloned();
     let (mut removed, mut gone) = (Vec::new(), written.replaced);
     if kind == StoreKind::Keychain || in_keychain_before {
         match remove_copy(writer, kind.other(), written.other) {
             Ok(Some(location)) => {
+                history.record(HistoryEvent::CopyRemoved { store: location.kind() });
                 removed.push(location);
                 gone.extend(other);
             }
@@ -110,6 +134,27 @@ pub fn commit_login(
     })
 }
 
+/// Records the stored login `new`, which replaced `old` and heals the token `poisoned`.
+fn record_new_login(
+    history: &History,
+    store: StoreKind,
+    new: &AuthDocument,
+    old: Option<&AuthDocument>,
+    poisoned: Option<Fingerprint>,
+) {
+    let owner = match old {
+        None => LoginOwnerChange::First,
+        Some(old) if old.identity().contradicts(&new.identity()) => LoginOwnerChange::Another,
+        Some(old) if old.is_same_login_as(new) => LoginOwnerChange::Same,
+        Some(_) => LoginOwnerChange::Unknown,
+    };
+    let (token, replaced) = (new.fingerprint(), old.and_then(AuthDocument::fingerprint));
+    history.record(HistoryEvent::Login { token, replaced, owner, store });
+    if let Some(poisoned) = poisoned {
+        history.record(HistoryEvent::Healed { token: poisoned, by: token });
+    }
+}
+
 /// A stored and selected login, the login in use before, and the previous content of both stores.
 struct SelectedLogin {
     written: WriteReport,
@@ -125,6 +170,7 @@ fn store_in(
     choice: &StoreChoice,
     document: &AuthDocument,
     old: Option<&StoredDocument>,
+    record: RecordCommit<'_>,
 ) -> Result<SelectedLogin, Error> {
     if kind == StoreKind::Keychain && document.fingerprint().is_some() {
         Seal::for_store(writer.lease(), kind, &writer.stores().keychain(), writer.stores().timeout())?;
@@ -140,6 +186,9 @@ fn store_in(
             (StoreContent::Document(stored), _) => Some(&stored.document),
             _ => None,
         };
+        let stored = [superseded, there.document(), other.as_ref().ok().and_then(StoreContent::document)];
+        record(writer, &stored.into_iter().flatten().collect::<Vec<_>>())?;
+        failpoint::at("login recorded");
         let finished = match writer.replace(kind, there.seen(), document, WriteIntent::Login, |state| {
             record_login(state, document, superseded);
         }) {
@@ -148,6 +197,7 @@ fn store_in(
                 continue;
             }
             Ok(ReplaceOutcome::Written(written)) => {
+                failpoint::at("login written");
                 writer.select(choice.selection).map(|setting| (written, setting))
             }
             Err(error) => Err(error),

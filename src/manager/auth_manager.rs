@@ -19,6 +19,7 @@ use super::snapshot::{Snapshot, SnapshotStatus, Token};
 use super::transaction::Transaction;
 use crate::external::{self, Persistence};
 use crate::failpoint;
+use crate::history::History;
 use crate::store::{self, LockDeadline};
 use crate::watch::WatchTrigger;
 
@@ -88,9 +89,11 @@ impl AuthManager {
         let now = self.0.engine.clock.now();
         let snapshot = self.current();
         let status = snapshot.status(now);
-        if let Some(provider) = &self.0.provider
-            && status != SnapshotStatus::Fresh
-        {
+        // The most frequent case touches the counters that threads share only once.
+        if status == SnapshotStatus::Fresh {
+            return Token::of(snapshot, now);
+        }
+        if let Some(provider) = &self.0.provider {
             return self.provided_token(provider, snapshot, status).await;
         }
         let is_unusable = matches!(status, SnapshotStatus::Poisoned | SnapshotStatus::Empty);
@@ -186,6 +189,24 @@ impl AuthManager {
         on_thread(move || Ok(login_status::usability(&engine, &snapshot)))
             .await
             .unwrap_or_else(Usability::Unusable)
+    }
+
+    /// Returns the history of the login. Touches no file of it.
+    ///
+    /// # Errors
+    /// As [`store::DocumentTarget::of`].
+    pub fn history(&self) -> Result<History, store::Error> {
+        self.0.engine.history()
+    }
+
+    /// Records what a watch has noticed, on another thread: a change by another program, or a store that cannot be read.
+    pub(crate) async fn record_observations(&self) {
+        let engine = self.0.engine.clone();
+        let observe = move || {
+            engine.record_observations();
+            Ok(())
+        };
+        let _ = on_thread(observe).await;
     }
 
     /// Returns a receiver of new snapshots; a slow receiver sees only the latest.

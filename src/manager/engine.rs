@@ -8,18 +8,22 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::error::Error;
+use super::history::{history_of, record_foreign_change, record_recoveries, record_unavailable};
 use super::read_order::ReadOrder;
 use super::snapshot::{Divergence, Snapshot};
-use crate::authority::{self, Authority, Endpoint, Revocation, client_id};
+use crate::authority::{self, Authority, Authorization, Endpoint, Issuer, Revocation, client_id};
 use crate::clock::Clock;
 use crate::config::{Environment, StoreKind};
 use crate::document::{AuthDocument, Freshness};
+use crate::history::{History, HistoryEvent, LogoutResult, RevocationCause};
 use crate::home::Home;
+use crate::remedy::ErrorKind;
 use crate::store::migrate::{self, MigrationReport};
 use crate::store::rescue::{Rescue, RescuePurpose};
 use crate::store::{
-    self, FindReport, HomeState, KeychainClient, Lease, LockDeadline, OrphanRescue, ReplaceOutcome,
-    SeenRevision, StoredDocument, Stores, Waiting, WriteIntent, Writer,
+    self, DocumentTarget, FindReport, HomeState, KeychainClient, Lease, LockDeadline, OrphanContent,
+    OrphanRescue, RemoveOutcome, ReplaceOutcome, SeenRevision, SentCode, StoredDocument, Stores,
+    UnfinishedExchange, Waiting, WriteIntent, Writer,
 };
 
 /// Maximum number of copies of one login that are removed; another program may write one meanwhile.
@@ -114,6 +118,42 @@ impl Engine {
         }
     }
 
+    /// Returns the history of the login. Touches no file of it.
+    pub(super) fn history(&self) -> Result<History, store::Error> {
+        let records = DocumentTarget::of(&self.home)?.records();
+        Ok(History::open(&records, self.environment.history, self.clock.clone()))
+    }
+
+    pub(super) fn record(&self, writer: &Writer<'_>, event: HistoryEvent) {
+        history_of(writer, &self.clock).record(event);
+    }
+
+    /// Records a store that a transaction could not use.
+    pub(super) fn record_failure(&self, error: &Error) {
+        if let Error::Store(error) = error
+            && let Ok(history) = self.history()
+        {
+            record_unavailable(&history, error);
+        }
+    }
+
+    /// Records a change by another program and a store that cannot be read, for a process that holds no lease. What a
+    /// lease holder is changing now is left to it.
+    pub(super) fn record_observations(&self) {
+        let read = || {
+            let state = HomeState::read(&self.home).ok().filter(|_| store::holder(&self.home).is_none());
+            state.map(|(state, _)| state)
+        };
+        let (Ok(stores), Some(before)) = (self.stores(), read()) else { return };
+        let found = stores.find();
+        let Some(state) = read().filter(|now| now.generation == before.generation) else { return };
+        let Ok(history) = self.history() else { return };
+        match found {
+            Ok(found) => record_foreign_change(&history, &self.home, &state, found.stored.as_ref()),
+            Err(error) => record_unavailable(&history, &error),
+        }
+    }
+
     pub(super) fn lock_timeout(&self) -> Duration {
         self.environment.lock_timeout
     }
@@ -147,9 +187,9 @@ fn block_this_thread_on<T>(request: impl Future<Output = T>) -> Result<T, Error>
 /// # Errors
 /// It cannot be completed now; then no token may be spent.
 pub(super) fn recover(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error> {
-    for orphan in writer.recover()? {
-        let rescue = &orphan.rescue;
-        tracing::info!(parent = %rescue.parent, purpose = ?rescue.purpose, "recovery: ending an orphan rescue");
+    let recovered = writer.recover();
+    record_recoveries(writer, &engine.clock);
+    for orphan in recovered? {
         end_orphan(engine, writer, &orphan)?;
     }
     complete_logout(engine, writer)
@@ -161,16 +201,52 @@ pub(super) fn end_orphan(
     writer: &mut Writer<'_>,
     orphan: &OrphanRescue,
 ) -> Result<(), Error> {
-    match orphan.rescue.purpose {
-        RescuePurpose::Revoke => return complete_removed(engine, writer, orphan),
-        RescuePurpose::Replaced if revoke_unfinished(engine, &orphan.rescue).is_err() => {
+    let rescue = match &orphan.content {
+        OrphanContent::Tokens(rescue) => rescue,
+        OrphanContent::Exchange(exchange) => return end_exchange(engine, writer, orphan, exchange),
+    };
+    tracing::info!(parent = %rescue.parent, purpose = ?rescue.purpose, "recovery: ending an orphan rescue");
+    match rescue.purpose {
+        RescuePurpose::Revoke => return complete_removed(engine, writer, orphan, rescue),
+        RescuePurpose::Replaced if revoke_unfinished(engine, rescue).is_err() => {
             return Ok(writer.set_orphan_aside(orphan)?);
         }
         RescuePurpose::Replaced => return Ok(writer.remove_orphan(orphan)?),
         RescuePurpose::Commit | RescuePurpose::Refused => {}
     }
-    revoke_child(engine, &orphan.rescue);
+    if revoke_child(engine, rescue) {
+        let (token, why) = (rescue.child(), RevocationCause::Orphan);
+        engine.record(writer, HistoryEvent::Revoked { token, why });
+    }
     Ok(writer.remove_orphan(orphan)?)
+}
+
+/// Ends the grant of a code whose exchange was interrupted, by exchanging the code again: an authority that has issued
+/// tokens for it refuses, and revokes them (RFC 6749, 4.1.2); one that has not issues them now, and they are revoked.
+fn end_exchange(
+    engine: &Engine,
+    writer: &mut Writer<'_>,
+    orphan: &OrphanRescue,
+    exchange: &UnfinishedExchange,
+) -> Result<(), Error> {
+    tracing::info!("recovery: ending the login of a code whose exchange was interrupted");
+    let UnfinishedExchange { code, provenance, .. } = exchange;
+    let SentCode { code, verifier, redirect_uri } = code.clone();
+    let authorization = Authorization { code, verifier, redirect_uri };
+    let issuer =
+        Issuer::parse("the issuer of an interrupted login", provenance.issuer.as_deref().unwrap_or_default());
+    let issuer = issuer.map_err(authority::Error::from)?;
+    match block_on(engine.authority.exchange(&issuer, &authorization))? {
+        Ok(response) => match writer.save_exchanged_orphan(orphan, exchange, response.into())? {
+            Some(orphan) => end_orphan(engine, writer, &orphan),
+            None => Ok(()),
+        },
+        Err(error) if error.kind() == ErrorKind::Failed => Ok(writer.remove_orphan(orphan)?),
+        Err(error) => {
+            tracing::debug!(%error, "recovery: the code is sent again later");
+            Ok(writer.set_orphan_aside(orphan)?)
+        }
+    }
 }
 
 /// Completes a refresh or logout that a killed process left behind. Call it before [`crate::login::commit_login`] or
@@ -184,16 +260,16 @@ pub fn finish_rescue(lease: &Lease, environment: &Environment) -> Result<(), Err
     recover(&engine, &mut engine.stores()?.writer(lease)?)
 }
 
-/// Revokes the unused refresh token of `rescue`. Errors are ignored: it may be invalid already.
-fn revoke_child(engine: &Engine, rescue: &Rescue) {
+/// Revokes the unused refresh token of `rescue`, and returns whether it did. Errors are ignored: it may be invalid already.
+fn revoke_child(engine: &Engine, rescue: &Rescue) -> bool {
     let Some(token) = rescue.tokens.refresh_token.clone().filter(|_| rescue.child() != Some(rescue.parent))
     else {
-        return;
+        return false;
     };
-    if let Ok(endpoint) = Endpoint::revoke(&engine.environment, &rescue.provenance) {
-        let client_id = client_id(&rescue.provenance).to_owned();
-        let _ = block_on(engine.authority.revoke(&Revocation::of_refresh_token(endpoint, client_id, token)));
-    }
+    let Ok(endpoint) = Endpoint::revoke(&engine.environment, &rescue.provenance) else { return false };
+    let client_id = client_id(&rescue.provenance).to_owned();
+    let revocation = Revocation::of_refresh_token(endpoint, client_id, token);
+    matches!(block_on(engine.authority.revoke(&revocation)), Ok(Ok(_)))
 }
 
 /// Completes an interrupted logout: revokes and removes every stored copy of the login, also one that another program
@@ -208,19 +284,28 @@ fn complete_logout(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error
             revoke(engine, &revocation)?;
         }
         // If another program has replaced it, the next read shows whether it is the same login.
-        let _ = writer.remove(stored.location.kind(), seen)?;
+        let removed = writer.remove(stored.location.kind(), seen)?;
+        if matches!(removed, RemoveOutcome::Removed(_)) {
+            let token = stored.document.logout_fingerprint();
+            engine.record(writer, HistoryEvent::Logout { token, result: LogoutResult::Revoked });
+        }
     }
     Err(store::Error::Contended.into())
 }
 
 /// Completes a logout that was interrupted after the login was removed from the keychain: revokes or restores it.
-fn complete_removed(engine: &Engine, writer: &mut Writer<'_>, orphan: &OrphanRescue) -> Result<(), Error> {
-    let Some(document) = &orphan.rescue.document else { return Ok(writer.remove_orphan(orphan)?) };
+fn complete_removed(
+    engine: &Engine,
+    writer: &mut Writer<'_>,
+    orphan: &OrphanRescue,
+    rescue: &Rescue,
+) -> Result<(), Error> {
+    let Some(document) = &rescue.document else { return Ok(writer.remove_orphan(orphan)?) };
     let revocation =
         Revocation::of_document(&engine.environment, document).map_err(authority::Error::from)?;
     let revoked = revocation.map(|revocation| revoke(engine, &revocation));
     // A later login has cleared `logging_out`.
-    let latest = writer.state().logging_out == Some(orphan.rescue.parent);
+    let latest = writer.state().logging_out == Some(rescue.parent);
     match revoked {
         Some(Err(_)) if !latest || restore(writer, document)? == RestoreOutcome::Overtaken => {
             return Ok(writer.set_orphan_aside(orphan)?);
@@ -269,13 +354,9 @@ pub(super) fn revoke(engine: &Engine, revocation: &Revocation) -> Result<(), Err
 
 /// Revokes the tokens of a rescue that will not be committed.
 pub(super) fn revoke_unfinished(engine: &Engine, rescue: &Rescue) -> Result<(), Error> {
-    let revocation = match (&rescue.document, &rescue.tokens.refresh_token) {
-        (Some(document), _) => Revocation::of_document(&engine.environment, document),
-        (None, Some(token)) => Endpoint::revoke(&engine.environment, &rescue.provenance).map(|endpoint| {
-            let client_id = client_id(&rescue.provenance).to_owned();
-            Some(Revocation::of_refresh_token(endpoint, client_id, token.clone()))
-        }),
-        (None, None) => Ok(None),
+    let revocation = match &rescue.document {
+        Some(document) => Revocation::of_document(&engine.environment, document),
+        None => Revocation::of_response(&engine.environment, &rescue.provenance, &rescue.tokens),
     };
     match revocation.map_err(authority::Error::from)? {
         Some(revocation) => revoke(engine, &revocation),
@@ -300,5 +381,13 @@ pub fn move_login(
     let engine = Engine::new(lease.home().clone(), environment.clone(), AccountPolicy::Follow);
     let mut writer = stores.writer(&lease)?;
     recover(&engine, &mut writer)?;
-    Ok(migrate::migrate(&mut writer, to)?)
+    let report = migrate::migrate(&mut writer, to)?;
+    if let Some(report) = &report {
+        let token = writer.state().current;
+        engine.record(&writer, HistoryEvent::Migrated { to: report.location.kind(), token });
+        for removed in &report.removed {
+            engine.record(&writer, HistoryEvent::CopyRemoved { store: removed.kind() });
+        }
+    }
+    Ok(report)
 }

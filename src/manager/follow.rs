@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch::{self as latest, Receiver, Sender};
@@ -12,7 +10,10 @@ use super::auth_manager::AuthManager;
 use super::snapshot::Snapshot;
 use crate::home::Home;
 use crate::store::{self, DocumentLocation, Holder, HomeState, KeychainChanges, LastModified, Stores};
-use crate::watch::{COALESCE_WINDOW, FALLBACK_POLL_INTERVAL, WaitOutcome, Watch, WatchMethod, WatchTrigger};
+use crate::watch::{
+    COALESCE_WINDOW, FALLBACK_POLL_INTERVAL, WaitOutcome, WatchAnswer, WatchMember, WatchMethod,
+    WatchRegistration, WatchThread, WatchTrigger, WatchWake, WatchedFiles,
+};
 
 /// How long an unparsable document is assumed to be in the middle of a write.
 const PARTIAL_WRITE: Duration = Duration::from_secs(1);
@@ -25,11 +26,14 @@ const STATE_WAIT: Duration = Duration::from_millis(500);
 const KEYCHAIN_POLL: Duration = Duration::from_secs(2);
 const KEYCHAIN_POLL_COST: u32 = 20;
 
-/// A handle on the thread that watches the login. Dropping it stops the watch.
+/// The name of the thread.
+const THREAD: &str = "codex-auth watch";
+
+/// A handle on the watch of a login. Dropping it stops the watch.
 #[derive(Debug)]
 #[must_use = "dropping the handle stops the watch"]
 pub struct WatchHandle {
-    stopped: Arc<AtomicBool>,
+    _registration: WatchRegistration,
     /// The manager holds a weak reference to it.
     trigger: Arc<WatchTrigger>,
     method: Receiver<WatchMethod>,
@@ -45,43 +49,37 @@ impl AuthManager {
     /// decides whether another account is used. Takes no lock.
     #[must_use = "dropping the handle stops the watch"]
     pub fn watch(&self) -> WatchHandle {
-        WatchHandle::start(self.clone())
+        self.watch_on(&WatchThread::start(THREAD, watched(&self.0.engine.home)))
+    }
+
+    /// As [`Self::watch`], on a thread that watches several logins.
+    #[must_use = "dropping the handle stops the watch"]
+    pub fn watch_on(&self, thread: &WatchThread) -> WatchHandle {
+        let (count, reads) = latest::channel(0);
+        let registration = thread.add(|trigger| {
+            Box::new(LoginFollower {
+                manager: self.clone(),
+                keychain: KeychainPoll::new(trigger),
+                pending: None,
+                last: LastRead::Failed,
+                reads: count,
+            })
+        });
+        let trigger = Arc::new(registration.trigger().clone());
+        self.0.watch_triggers.add(&trigger);
+        WatchHandle { _registration: registration, trigger, method: thread.method(), reads }
     }
 }
 
 impl WatchHandle {
-    fn start(manager: AuthManager) -> Self {
-        let watch = Watch::new(watched(&manager.0.engine.home));
-        let trigger = Arc::new(watch.trigger());
-        manager.0.watch_triggers.add(&trigger);
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (method_sender, method) = latest::channel(watch.method().clone());
-        let (count, reads) = latest::channel(0);
-        log_method(watch.method());
-        let follower = LoginFollower {
-            keychain: KeychainPoll::new(WatchTrigger::clone(&trigger)),
-            stopped: Arc::clone(&stopped),
-            method: method_sender,
-            reads: count,
-            manager,
-            watch,
-        };
-        let started =
-            thread::Builder::new().name("codex-auth watch".to_owned()).spawn(move || follower.run());
-        if let Err(error) = started {
-            tracing::error!(%error, "the login is not watched: cannot start a thread");
-        }
-        Self { stopped, trigger, method, reads }
-    }
-
     /// Returns a receiver of how changes are detected.
     #[must_use]
     pub fn method(&self) -> Receiver<WatchMethod> {
         self.method.clone()
     }
 
-    /// Returns a receiver of the number of reads of the store; it changes after a read was published. There is a read
-    /// at least every 30 s. The channel closes when the watch thread has ended.
+    /// Returns a receiver of the number of reads of the store; it changes after a read was published. There is a read,
+    /// or a check that none is needed, at least every 30 s. The channel closes when the watch thread has ended.
     #[must_use]
     pub fn reads(&self) -> Receiver<u64> {
         self.reads.clone()
@@ -94,116 +92,138 @@ impl WatchHandle {
     }
 }
 
-impl Drop for WatchHandle {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.trigger.wake();
-    }
-}
-
 struct LoginFollower {
     manager: AuthManager,
-    watch: Watch,
     keychain: KeychainPoll,
-    stopped: Arc<AtomicBool>,
-    method: Sender<WatchMethod>,
+    pending: Option<PendingRead>,
+    last: LastRead,
     reads: Sender<u64>,
 }
 
-impl LoginFollower {
-    fn run(mut self) {
-        while !self.is_stopped() {
-            let outcome = self.watch.wait(self.keychain.due_in());
-            if self.is_stopped() {
-                return;
-            }
-            let due = self.keychain.due_in().is_zero();
-            let polled = if due { self.keychain.poll(&self.manager) } else { WaitOutcome::TimedOut };
-            if [outcome, polled].contains(&WaitOutcome::MaybeChanged) {
-                self.read();
-            }
-        }
+/// A read that is tried again because the store was in the middle of a change.
+#[derive(Clone, Copy, Debug)]
+struct PendingRead {
+    began: Instant,
+    was_missing: bool,
+    again: Instant,
+}
+
+/// The outcome of the last read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastRead {
+    Succeeded,
+    Failed,
+}
+
+impl WatchMember for LoginFollower {
+    fn files(&self) -> Vec<PathBuf> {
+        watched(&self.manager.0.engine.home)
     }
 
-    /// Reads the store and publishes a change. Waits for a document that is being rewritten in place; a document counts
-    /// as removed only if two reads in a row find none.
+    fn wake(&mut self, reason: WatchWake) -> WatchAnswer {
+        let is_due = self.keychain.due().is_some_and(|due| due <= Instant::now());
+        let polled = if is_due { self.keychain.poll(&self.manager) } else { WaitOutcome::TimedOut };
+        let is_needed = match reason {
+            WatchWake::Changed => true,
+            WatchWake::Unknown => self.needs_read(),
+            WatchWake::Due => false,
+        };
+        let mut files = WatchedFiles::Same;
+        if is_needed || self.pending.is_some() || polled == WaitOutcome::MaybeChanged {
+            self.read();
+            // A link on the way to them may lead elsewhere.
+            files = WatchedFiles::MaybeChanged;
+        } else if reason == WatchWake::Unknown {
+            self.publish_count();
+        }
+        let again = self.pending.map(|pending| pending.again);
+        WatchAnswer { due: again.into_iter().chain(self.keychain.due()).min(), files }
+    }
+}
+
+impl LoginFollower {
+    /// Whether a read may find a change that was not reported.
+    fn needs_read(&self) -> bool {
+        self.last == LastRead::Failed
+            || self.keychain.usage == KeychainUse::Polled
+            || self.manager.0.last_read.files_have_changed(&self.manager.0.engine.home)
+    }
+
+    /// Reads the store and publishes a change. A document that is being rewritten in place is read again soon; a document
+    /// counts as removed only if two reads in a row find none.
     fn read(&mut self) {
-        let began = Instant::now();
-        let mut was_missing = false;
-        while !self.is_stopped() {
+        let pending = self.pending.take();
+        let began = pending.map_or_else(Instant::now, |pending| pending.began);
+        let was_missing = pending.is_some_and(|pending| pending.was_missing);
+        let mut try_again = |within: Duration, was_missing| {
+            self.pending = Some(PendingRead { began, was_missing, again: Instant::now() + within });
+        };
+        loop {
             let ticket = self.manager.0.engine.read_order.begin();
             match self.manager.load() {
-                Ok((found, _)) if found.document().is_none() && !was_missing && self.had_a_login() => {
-                    was_missing = true;
-                    let _ = self.watch.wait(COALESCE_WINDOW);
+                Ok((found, _))
+                    if found.document().is_none() && !was_missing && had_a_login(&self.manager) =>
+                {
+                    return try_again(COALESCE_WINDOW, true);
                 }
                 Ok((found, stamps)) => {
-                    let author = match self.record_source(&found) {
+                    let author = match record_source(&self.manager, &found) {
                         RecordSource::WithRead => None,
                         RecordSource::AfterRead => continue,
                         RecordSource::Pending(_) if began.elapsed() < STATE_WAIT => {
-                            let _ = self.watch.wait(STATE_WAIT.saturating_sub(began.elapsed()));
-                            continue;
+                            return try_again(STATE_WAIT.saturating_sub(began.elapsed()), was_missing);
                         }
                         RecordSource::Pending(holder) => Some(holder.into()),
                     };
                     let outcome = self.manager.apply_read(found, author);
                     self.manager.0.last_read.record(stamps);
+                    self.last = LastRead::Succeeded;
                     tracing::trace!(?outcome, "read the store");
                     break;
                 }
                 Err(store::Error::Document { .. }) if began.elapsed() < PARTIAL_WRITE => {
-                    let _ = self.watch.wait(PARTIAL_WRITE_INTERVAL);
+                    return try_again(PARTIAL_WRITE_INTERVAL, was_missing);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the store cannot be read");
                     self.manager.mark_unreadable(ticket, error);
+                    self.last = LastRead::Failed;
                     break;
                 }
             }
         }
-        let home = &self.manager.0.engine.home;
-        self.watch.update(watched(home));
         let in_keychain =
             matches!(self.manager.current().location(), Some(DocumentLocation::Keychain { .. }));
         let configured = || self.manager.0.engine.stores().is_ok_and(|stores| stores.uses_keychain());
         self.keychain.attend(in_keychain || configured());
-        self.method.send_if_modified(|sent| {
-            let changed = sent != self.watch.method();
-            if changed {
-                log_method(self.watch.method());
-                sent.clone_from(self.watch.method());
-            }
-            changed
-        });
+        self.publish_count();
+    }
+
+    fn publish_count(&self) {
         self.reads.send_modify(|count| *count = count.wrapping_add(1));
     }
+}
 
-    fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+/// Determines whether the state for a change was read with it; each commit of this library writes one.
+fn record_source(manager: &AuthManager, found: &Snapshot) -> RecordSource {
+    let known = manager.current();
+    let generation = &found.record().generation;
+    if known.revision() == found.revision() || known.record().generation != *generation {
+        return RecordSource::WithRead;
     }
-
-    /// Determines whether the state for a change was read with it; each commit of this library writes one.
-    fn record_source(&self, found: &Snapshot) -> RecordSource {
-        let known = self.manager.current();
-        let generation = &found.record().generation;
-        if known.revision() == found.revision() || known.record().generation != *generation {
-            return RecordSource::WithRead;
+    let home = &manager.0.engine.home;
+    // The holder first: a holder that releases the lease in between has written its state.
+    match store::holder(home) {
+        Some(holder) => RecordSource::Pending(holder),
+        None if HomeState::read(home).is_ok_and(|(state, _)| state.generation != *generation) => {
+            RecordSource::AfterRead
         }
-        let home = &self.manager.0.engine.home;
-        // The holder first: a holder that releases the lease in between has written its state.
-        match store::holder(home) {
-            Some(holder) => RecordSource::Pending(holder),
-            None if HomeState::read(home).is_ok_and(|(state, _)| state.generation != *generation) => {
-                RecordSource::AfterRead
-            }
-            None => RecordSource::WithRead,
-        }
+        None => RecordSource::WithRead,
     }
+}
 
-    fn had_a_login(&self) -> bool {
-        self.manager.current().document().is_some()
-    }
+fn had_a_login(manager: &AuthManager) -> bool {
+    manager.current().document().is_some()
 }
 
 /// When the state of a change is written.
@@ -246,11 +266,8 @@ impl KeychainPoll {
         Self { trigger, due: Instant::now(), seen: None, changes: None, usage: KeychainUse::Unused }
     }
 
-    fn due_in(&self) -> Duration {
-        match self.usage {
-            KeychainUse::Unused => FALLBACK_POLL_INTERVAL,
-            KeychainUse::Polled => self.due.saturating_duration_since(Instant::now()),
-        }
+    fn due(&self) -> Option<Instant> {
+        (self.usage == KeychainUse::Polled).then_some(self.due)
     }
 
     /// Starts or stops polling.
@@ -294,12 +311,6 @@ fn watched(home: &Home) -> Vec<PathBuf> {
     let mut files = store::watched_files(home);
     files.extend(store::links_to(home));
     files
-}
-
-fn log_method(method: &WatchMethod) {
-    if let WatchMethod::Polling { .. } = method {
-        tracing::warn!("file events are unavailable: {method}");
-    }
 }
 
 #[cfg(test)]

@@ -19,8 +19,10 @@ use super::snapshot::{Divergence, Snapshot};
 use super::transaction::Transaction;
 use crate::config::{Environment, LegacyToken};
 use crate::document::AuthDocument;
+use crate::history::{HistoryEvent, LogoutResult, RevocationCause};
 use crate::home::Home;
 use crate::remedy::ErrorKind;
+use crate::secret::Fingerprint;
 use crate::store::{
     self, HomeState, KeychainClient, Lease, LeaseOutcome, LockDeadline, Stores, Waiting, Writer,
 };
@@ -268,6 +270,8 @@ fn logout(
         // The rescue of a killed process is revoked instead of completed, which could take too long.
         _ => end_rescue(engine, &mut writer, scope, &mut report),
     }
+    let before = writer.stores().find_readable().ok().and_then(|found| found.stored);
+    let token = before.and_then(|stored| stored.document.logout_fingerprint());
     let mut removal = LoginRemoval { engine, writer: &mut writer, scope, force_until };
     if scope == LogoutScope::Revoke && !removal.check_all(&mut report) {
         return Ok(report);
@@ -276,6 +280,7 @@ fn logout(
         tracing::debug!(store = %kind, "logout: removing the login");
         removal.remove_from(kind, &mut report)?;
     }
+    record_logout(engine, &writer, token, &report);
     report.legacy_token_removed = match writer.remove_legacy_token() {
         Ok(before) => before == LegacyToken::Present,
         Err(error) => {
@@ -292,6 +297,23 @@ fn logout(
     }
     report.notes.extend(writer.take_notes().iter().map(ToString::to_string));
     Ok(report)
+}
+
+/// Records a logout that removed something.
+fn record_logout(engine: &Engine, writer: &Writer<'_>, token: Option<Fingerprint>, report: &LogoutReport) {
+    if report.removed.is_empty() {
+        return;
+    }
+    let result = match report.revocations {
+        LogoutRevocation::Revoked => LogoutResult::Revoked,
+        LogoutRevocation::NotNeeded => LogoutResult::NotNeeded,
+        LogoutRevocation::NotTried => LogoutResult::NotTried,
+        LogoutRevocation::Failed(_) => LogoutResult::Failed,
+    };
+    if result == LogoutResult::Revoked {
+        engine.record(writer, HistoryEvent::Revoked { token, why: RevocationCause::Logout });
+    }
+    engine.record(writer, HistoryEvent::Logout { token, result });
 }
 
 /// Returns the error of a logout that cannot change the home: an export is mounted read-only.

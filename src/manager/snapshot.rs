@@ -136,6 +136,10 @@ impl Snapshot {
         }
     }
 
+    pub(super) fn stored(&self) -> Option<&StoredDocument> {
+        self.stored.as_ref()
+    }
+
     /// Returns where the document is stored.
     #[must_use]
     pub fn location(&self) -> Option<&DocumentLocation> {

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::engine::{AccountPolicy, Engine, block_on, end_orphan};
 use super::error::Error;
+use super::history::{RequestRecord, clock_difference, history_of, record_foreign_change};
 use super::read_order::ReadTicket;
 use super::snapshot::{Divergence, Snapshot};
 use crate::authority::{
@@ -15,6 +16,7 @@ use crate::authority::{
 use crate::backoff::{exponential, jittered};
 use crate::config::StoreKind;
 use crate::failpoint;
+use crate::history::{HistoryEvent, RefreshFailure, RefusalCause, RescueLoss};
 use crate::secret::Fingerprint;
 use crate::store::rescue::{Rescue, RescueReservation};
 use crate::store::{
@@ -35,6 +37,7 @@ pub(super) struct TokenSpend<'a> {
     pub(super) engine: &'a Engine,
     pub(super) stored: &'a StoredDocument,
     pub(super) request: Refresh,
+    pub(super) record: RequestRecord,
     pub(super) writer: Writer<'a>,
 }
 
@@ -136,12 +139,17 @@ impl TokenSpend<'_> {
         let SavedResponse { rescue, owner, lacks_access_token, saved } = received;
         if owner == ResponseOwner::AnotherUser {
             self.give_up(rescue)?;
+            self.record_overtaken();
             return Err(Error::WrongAccount);
         }
+        let poisoned = self.writer.state().poison.as_ref().map(|poison| poison.fingerprint);
         let committed = self.writer.commit_rescue(&rescue);
         match &committed {
             Ok(outcome) => tracing::debug!(?outcome, child = ?rescue.child(), "refresh: committed"),
             Err(error) => tracing::warn!(%error, "refresh: not committed; the rescue holds the new tokens"),
+        }
+        if let Ok(CommitOutcome::Stored | CommitOutcome::ReplacedSince) = &committed {
+            self.record_refresh(rescue.child(), poisoned);
         }
         match committed {
             Ok(CommitOutcome::Stored) if lacks_access_token => Err(Error::NoAccessToken),
@@ -149,6 +157,7 @@ impl TokenSpend<'_> {
             Ok(CommitOutcome::Changed) => {
                 // After a logout, a new login or another program's refresh the stored document is newer.
                 self.give_up(rescue)?;
+                self.record_overtaken();
                 self.serve_stored(None)
             }
             Err(error) => {
@@ -244,7 +253,13 @@ impl TokenSpend<'_> {
     fn serve_stored(&self, child: Option<Fingerprint>) -> Result<Snapshot, Error> {
         let ticket = self.engine.read_order.begin();
         let stored = self.require_same_login(self.writer.stores().find_readable()?.stored, child)?;
-        Ok(self.snapshot(ticket, stored))
+        let snapshot = self.snapshot(ticket, stored);
+        if child.is_some()
+            && let Some(event) = clock_difference(&snapshot, self.engine.clock.now())
+        {
+            self.engine.record(&self.writer, event);
+        }
+        Ok(snapshot)
     }
 
     /// Returns a snapshot of `stored` with the current state.
@@ -273,12 +288,31 @@ impl TokenSpend<'_> {
         let (parent, now) = (self.parent(), self.engine.clock.now());
         let adopted = change.stored.document.fingerprint();
         tracing::debug!(spent = %parent, ?adopted, "refresh: adopting what another program has committed");
+        let history = history_of(&self.writer, &self.engine.clock);
+        record_foreign_change(&history, &self.engine.home, self.writer.state(), Some(&change.stored));
         self.writer.record_adopted(|state| {
             state.mark_spent(parent);
+            state.mark_current(&change.stored.document);
             state.poison = None;
             state.outcome = Some(SpendRecord::committed(parent, now));
         })?;
         Ok(self.snapshot(change.ticket, change.stored))
+    }
+
+    /// Records that the spent token has the successor `received`, which is stored.
+    fn record_refresh(&self, received: Option<Fingerprint>, poisoned: Option<Fingerprint>) {
+        let (spent, reason, millis) = (self.parent(), self.record.reason(), self.record.millis());
+        let host = self.record.host.clone();
+        self.engine.record(&self.writer, HistoryEvent::Refreshed { spent, received, reason, millis, host });
+        if let Some(token) = poisoned {
+            self.engine.record(&self.writer, HistoryEvent::Healed { token, by: received });
+        }
+    }
+
+    /// Records that the new tokens belong to no stored login.
+    fn record_overtaken(&self) {
+        let event = HistoryEvent::RescueLost { spent: Some(self.parent()), why: RescueLoss::Overtaken };
+        self.engine.record(&self.writer, event);
     }
 
     fn poison(&mut self, reason: Refusal, hold: RefusalDuration, code: Option<String>) -> Error {
@@ -310,6 +344,14 @@ impl TokenSpend<'_> {
         if let Err(error) = recorded {
             tracing::warn!(%error, "refresh: the permanent failure cannot be recorded");
         }
+        let cause = match poison.cause {
+            PoisonCause::Expired => RefusalCause::Expired,
+            PoisonCause::Reused => RefusalCause::Reused,
+            PoisonCause::Revoked => RefusalCause::Revoked,
+            _ => RefusalCause::Other,
+        };
+        let (token, host) = (poison.fingerprint, self.record.host.clone());
+        self.engine.record(&self.writer, HistoryEvent::Poisoned { token, cause, host });
         Error::Poisoned(Box::new(poison))
     }
 
@@ -343,6 +385,12 @@ impl TokenSpend<'_> {
             ..SpendRecord::committed(self.parent(), at)
         };
         let _ = self.writer.record(|state| state.outcome = Some(outcome));
+        let failure = match ending {
+            SpendOutcome::Unknown => RefreshFailure::NoResponse,
+            _ => RefreshFailure::Transient,
+        };
+        let (token, millis, host) = (self.parent(), self.record.millis(), self.record.host.clone());
+        self.engine.record(&self.writer, HistoryEvent::NotRefreshed { token, failure, millis, host });
         error.into()
     }
 }

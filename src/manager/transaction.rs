@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::engine::{AccountPolicy, Engine, recover};
 use super::error::{Error, Unusable};
+use super::history::{RequestRecord, history_of, record_foreign_change};
 use super::permission::permit_document;
 use super::read_order::ReadTicket;
 use super::request::{CallerBase, RefreshReason, has_expired};
@@ -69,7 +70,10 @@ impl Transaction<'_> {
         let ended = self.run_to_end(on_wait);
         match &ended {
             Ok(snapshot) => tracing::debug!(token = ?snapshot.fingerprint(), "refresh: done"),
-            Err(error) => tracing::debug!(%error, kind = ?error.kind(), "refresh: failed"),
+            Err(error) => {
+                tracing::debug!(%error, kind = ?error.kind(), "refresh: failed");
+                self.engine.record_failure(error);
+            }
         }
         ended
     }
@@ -108,7 +112,9 @@ impl Transaction<'_> {
         let mut writer = self.engine.stores()?.writer(&lease)?;
         recover(self.engine, &mut writer)?;
         failpoint::at("rescue finished");
-        let (stored, spending) = match self.plan(writer.stores(), writer.state())? {
+        let planned = self.plan(writer.stores(), writer.state());
+        self.record_foreign_change(&writer, &planned);
+        let (stored, spending) = match planned? {
             RefreshPlan::Serve(snapshot) => {
                 tracing::debug!(token = ?snapshot.fingerprint(), "refresh: the stored token serves the request");
                 return Ok(AttemptOutcome::Served(snapshot));
@@ -119,12 +125,30 @@ impl Transaction<'_> {
         let reservation = reserve(&writer, &stored)?;
         tracing::debug!(%spent, store = %stored.location, "refresh: the store can be written, and space is reserved");
         failpoint::at("reserved");
-        let spending = spend::TokenSpend { engine: self.engine, stored: &stored, request: spending, writer };
+        let record = RequestRecord::new(self.reason, &spending.endpoint);
+        let spending =
+            spend::TokenSpend { engine: self.engine, stored: &stored, request: spending, record, writer };
         let outcome = spending.run(reservation);
         if lease.is_on_target() {
             return outcome.map(served);
         }
         Ok(AttemptOutcome::Elsewhere { spent, from: lease.target().clone() })
+    }
+
+    /// Records a change by another program, which `planned` has shown.
+    fn record_foreign_change(&self, writer: &Writer<'_>, planned: &Result<RefreshPlan, Error>) {
+        let stored = match planned {
+            Ok(RefreshPlan::Spend(stored, _)) => Some((**stored).clone()),
+            Ok(RefreshPlan::Serve(snapshot)) => snapshot.stored().cloned(),
+            Err(Error::LoggedOut) => None,
+            Err(Error::OtherAccount | Error::OldCopy | Error::Poisoned(_) | Error::BackingOff { .. }) => {
+                let Ok(found) = writer.stores().find() else { return };
+                found.stored
+            }
+            Err(_) => return,
+        };
+        let history = history_of(writer, &self.engine.clock);
+        record_foreign_change(&history, &self.engine.home, writer.state(), stored.as_ref());
     }
 
     /// Records at the home's current document that `spent` was spent, under the lease of that document.

@@ -348,3 +348,27 @@ impl fmt::Display for ChoiceReason {
         })
     }
 }
+/// What [`super::Writer::recover`] found and did with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the history records every case")]
+pub enum RescueRecovery {
+    /// A process was killed after it had reserved space for a response, and before it received one: its request may have
+    /// been sent.
+    Unanswered,
+    /// The tokens that it had received are stored now, or were already.
+    Stored {
+        /// The spent token.
+        spent: Fingerprint,
+        /// The token received.
+        received: Option<Fingerprint>,
+    },
+    /// They belong to no stored login.
+    Overtaken {
+        /// The spent token.
+        spent: Fingerprint,
+        /// The token received.
+        received: Option<Fingerprint>,
+    },
+    /// They could not be used, and were set aside.
+    SetAside,
+}

@@ -18,7 +18,9 @@ use super::locate::DocumentTarget;
 use super::preference::preferred_store;
 use super::settings::SettingsFile;
 use super::state::HomeState;
-use crate::config::{Environment, LegacyToken, Overrides, StoreKind, StoreSelection, StoreSetting};
+use crate::config::{
+    Environment, HistorySetting, LegacyToken, Overrides, StoreKind, StoreSelection, StoreSetting,
+};
 use crate::home::Home;
 
 /// The largest file that is read raw, although it is too large for a document.
@@ -35,6 +37,7 @@ pub struct Stores {
     pub(super) client: Client,
     pinned: Option<DocumentTarget>,
     timeout: Duration,
+    history: HistorySetting,
     pub(super) search_path: OsString,
 }
 
@@ -100,6 +103,7 @@ impl Stores {
             client,
             pinned: None,
             timeout: environment.keychain_timeout,
+            history: environment.history,
             search_path: environment.path.clone(),
         })
     }
@@ -120,6 +124,12 @@ impl Stores {
     #[must_use]
     pub fn settings(&self) -> &SettingsFile {
         &self.settings
+    }
+
+    /// Returns whether the events of the login are recorded.
+    #[must_use]
+    pub fn history_setting(&self) -> HistorySetting {
+        self.history
     }
 
     /// Returns the time limit of one store call outside of a commit.

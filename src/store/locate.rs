@@ -3,8 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use codex_auth_platform::lock::{self, Holder};
 use codex_auth_platform::private_file::{self, DirectoryState, FileMode, Links, MountPolicy, Stamp};
+use jiff::Timestamp;
 
+use super::content::DocumentLocation;
 use super::error::Error;
 use crate::config::{Environment, HomeSetting};
 use crate::home::{Home, RecordPaths};
@@ -100,6 +103,20 @@ pub fn watched_stamps(home: &Home) -> Vec<Option<Stamp>> {
     watched_files(home).iter().map(|file| private_file::stamp(file, Links::Follow).ok().flatten()).collect()
 }
 
+/// Returns when the login at `location` was written last, if it is in a file.
+#[must_use]
+pub fn written_at(location: &DocumentLocation) -> Option<Timestamp> {
+    let DocumentLocation::File(path) = location else { return None };
+    let (seconds, nanoseconds) = private_file::stamp(path, Links::Follow).ok()??.modified();
+    Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok()
+}
+
+/// Returns the process that holds Codex's `auth.lock` in `home`, by the list of the kernel. Acquires no lock.
+#[must_use]
+pub fn commit_lock_holder(home: &Home) -> Option<Holder> {
+    lock::listed_holder(&home.first_commit_lock())
+}
+
 /// The location of a home's document: its own `auth.json`, or the file that this links to.
 ///
 /// Two homes that link to one document have the same target, and so the same lock, state and rescue.
@@ -120,8 +137,7 @@ impl DocumentTarget {
         let link = home.document();
         let real = private_file::resolve(&link, Links::Follow)?;
         if real == link {
-            let name = real.file_name().unwrap_or_default().to_owned();
-            return Ok(Self { folder: home.clone(), name });
+            return Ok(Self::own(home));
         }
         let dangling = || private_file::Error::DanglingLink { link: link.clone(), target: real.clone() };
         let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
@@ -139,6 +155,21 @@ impl DocumentTarget {
             return Err(Error::LinkEmptied { link, target: target.document() });
         }
         Ok(target)
+    }
+
+    /// Returns the file `auth.json` of `home` itself, whatever it links to.
+    pub(super) fn own(home: &Home) -> Self {
+        let name = home.document().file_name().unwrap_or_default().to_owned();
+        Self { folder: home.clone(), name }
+    }
+
+    /// Returns whether the link `auth.json` of `home` leads to no folder, or where nothing is left.
+    #[must_use]
+    pub fn is_broken(home: &Home) -> bool {
+        matches!(
+            Self::of(home),
+            Err(Error::File(private_file::Error::DanglingLink { .. }) | Error::LinkEmptied { .. })
+        )
     }
 
     /// Returns the document's file, which is not a link.

@@ -26,8 +26,11 @@ mod keychain;
 mod lease;
 mod locate;
 mod login_note;
+mod login_record;
+mod login_recovery;
 mod logout;
 pub mod migrate;
+mod orphan;
 mod preference;
 mod recover;
 pub mod rescue;
@@ -54,8 +57,8 @@ pub use codex_auth_platform::private_file::{
 pub use self::choice::{LoginSpace, StoreChoice};
 pub use self::commit::{CommitLocks, WriteIntent};
 pub use self::content::{
-    ChoiceReason, DocumentLocation, FindReport, SeenRevision, StorageNote, StoreContent, StoredDocument,
-    WriteReport,
+    ChoiceReason, DocumentLocation, FindReport, RescueRecovery, SeenRevision, StorageNote, StoreContent,
+    StoredDocument, WriteReport,
 };
 pub use self::deadline::LockDeadline;
 pub use self::error::Error;
@@ -63,14 +66,20 @@ pub use self::file::FileStore;
 pub use self::find::Stores;
 pub use self::keychain::{KeychainStore, PromptPolicy};
 pub use self::lease::{Lease, LeaseOutcome, create_folders, holder};
-pub use self::locate::{DocumentTarget, is_home, links_to, locate, watched_files, watched_stamps};
+pub use self::locate::{
+    DocumentTarget, commit_lock_holder, is_home, links_to, locate, watched_files, watched_stamps, written_at,
+};
 pub use self::login_note::{LoginNote, RunningLogin};
+pub use self::login_record::{LoginCommit, LoginRecorder, ResponseSpace, SentCode};
+pub use self::login_recovery::UnfinishedExchange;
+pub use self::orphan::{OrphanContent, OrphanRescue};
 pub use self::preference::CopyPreference;
-pub use self::recover::{CommitOutcome, OrphanRescue};
+pub use self::recover::CommitOutcome;
 pub use self::seal::{Seal, SealingKey};
 pub use self::settings::{SettingChange, SettingsFile, over_profile};
 pub use self::state::{
     ChangeAuthor, HomeState, MAX_BACK_OFF, Poison, PoisonCause, SettingRecord, SpendOutcome, SpendRecord,
+    owner_of,
 };
 pub use self::writer::{RemoveOutcome, ReplaceOutcome, StoreSettings, Writer};
 use crate::document::AuthDocument;

@@ -41,6 +41,12 @@ pub struct HomeState {
     /// The store that the last change left the document in.
     #[serde(with = "store_name", skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreKind>,
+    /// The refresh token of the document that the last change left stored, so that a change by another program is noticed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<Fingerprint>,
+    /// The owner of that document: the fingerprint of its account and user id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Fingerprint>,
     /// The refresh tokens that were spent, the latest last: a stored document with one of these is outdated.
     pub spent: Vec<Fingerprint>,
     /// When a token was last received.
@@ -127,6 +133,14 @@ impl HomeState {
         Self::read_at(&DocumentTarget::of(home)?.records())
     }
 
+    /// As [`Self::read`], for a document in `home` itself, whatever its `auth.json` links to.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_own(home: &Home) -> Result<(Self, Option<StorageNote>), Error> {
+        Self::read_at(&home.own_records())
+    }
+
     /// As [`Self::read`], for the document with these records.
     pub(super) fn read_at(records: &RecordPaths) -> Result<(Self, Option<StorageNote>), Error> {
         let path = records.state();
@@ -154,6 +168,11 @@ impl HomeState {
         self.spent.retain(|known| *known != fingerprint);
         self.spent.push(fingerprint);
         self.spent.drain(..self.spent.len().saturating_sub(MAX_SPENT));
+    }
+
+    /// Records that this library left `document` stored, or accepted it.
+    pub fn mark_current(&mut self, document: &AuthDocument) {
+        (self.current, self.owner) = (document.fingerprint(), owner_of(document));
     }
 
     /// Marks the login of `document` as being logged out.
@@ -188,9 +207,14 @@ impl HomeState {
         self.setting = is_change.then(|| SettingRecord { set: after.to_owned(), before, created });
     }
 
-    /// Clears everything about the login, which has ended. Unknown fields are kept.
+    /// Clears everything about the login, which has ended. The spent fingerprints, with that of a login that was logged out,
+    /// and unknown fields are kept.
     pub fn forget_login(&mut self) {
-        *self = Self { others: std::mem::take(&mut self.others), ..Self::default() };
+        if let Some(fingerprint) = self.logging_out {
+            self.mark_spent(fingerprint);
+        }
+        let (spent, others) = (std::mem::take(&mut self.spent), std::mem::take(&mut self.others));
+        *self = Self { spent, others, ..Self::default() };
     }
 
     /// Replaces the file with a new generation. `by` is the process that made the change, if it is known.
@@ -322,6 +346,14 @@ impl SpendRecord {
         let set = self.at.duration_since(now);
         (left.is_positive() && set <= SignedDuration::from_secs(1)).then_some(left)
     }
+}
+
+/// Returns the fingerprint of the account and user id of `document`, if both are known.
+#[must_use]
+pub fn owner_of(document: &AuthDocument) -> Option<Fingerprint> {
+    let identity = document.identity();
+    let (account, user) = identity.account_id.zip(identity.user_id)?;
+    Some(Fingerprint::of_bytes(format!("{account}\0{user}").as_bytes()))
 }
 
 fn login_of(document: &AuthDocument) -> Option<&str> {

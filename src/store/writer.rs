@@ -3,7 +3,7 @@
 use codex_auth_platform::private_file::{self, Links, Removal};
 
 use super::commit::{CommitLocks, WriteIntent};
-use super::content::{SeenRevision, StorageNote, StoreContent, WriteReport};
+use super::content::{RescueRecovery, SeenRevision, StorageNote, StoreContent, WriteReport};
 use super::error::Error;
 use super::find::Stores;
 use super::lease::Lease;
@@ -24,6 +24,7 @@ pub struct Writer<'lease> {
     pub(super) stores: Stores,
     pub(super) state: HomeState,
     pub(super) notes: Vec<StorageNote>,
+    pub(super) recoveries: Vec<RescueRecovery>,
 }
 
 /// The outcome of [`Writer::replace`].
@@ -78,6 +79,12 @@ impl<'lease> Writer<'lease> {
         notes
     }
 
+    /// Takes what [`Self::recover`] found and did, for the history of the login.
+    #[must_use]
+    pub fn take_recoveries(&mut self) -> Vec<RescueRecovery> {
+        std::mem::take(&mut self.recoveries)
+    }
+
     /// Reads the store of `kind`.
     ///
     /// # Errors
@@ -125,6 +132,7 @@ impl<'lease> Writer<'lease> {
         }
         self.record(|state| {
             state.store = Some(kind);
+            state.mark_current(document);
             change(state);
         })?;
         let revision = document.revision();
@@ -340,7 +348,8 @@ impl Stores {
     pub fn writer<'lease>(&self, lease: &'lease Lease) -> Result<Writer<'lease>, Error> {
         let stores = self.under_lease(lease)?;
         let (state, note) = HomeState::read_at(&lease.records())?;
-        Ok(Writer { lease, stores, state, notes: note.into_iter().collect() })
+        let notes = note.into_iter().collect();
+        Ok(Writer { lease, stores, state, notes, recoveries: Vec::new() })
     }
 }
 

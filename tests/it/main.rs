@@ -19,6 +19,7 @@ mod docs;
 mod external;
 mod fleet;
 mod formats;
+mod history;
 mod interop;
 mod keeper;
 // Linux: strace and procfs.
@@ -41,5 +42,7 @@ mod soak;
 mod store;
 mod structure;
 mod support;
+mod top;
 mod upgrade;
 mod watch;
+mod why;

@@ -31,6 +31,9 @@ mod context;
 mod contract;
 mod error;
 mod item;
+// The rules of the macOS keychain are tested on every system.
+#[cfg(all(feature = "keychain", any(test, target_os = "macos")))]
+mod login_keychain;
 #[cfg(any(test, feature = "test-support"))]
 mod memory;
 // The operating systems differ only here: each `native` has SERVICE, SHARING, how_to_unlock(), how_to_allow() and
@@ -68,6 +71,8 @@ mod native {
 }
 #[cfg(all(feature = "keychain", target_os = "linux"))]
 mod prompt;
+#[cfg(all(feature = "keychain", any(test, target_os = "macos")))]
+mod security;
 #[cfg(all(feature = "keychain", target_os = "linux"))]
 mod service_bus;
 #[cfg(all(feature = "keychain", target_os = "linux"))]

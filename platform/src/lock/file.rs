@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use fs2::FileExt;
 use rustix::io::FdFlags;
@@ -17,8 +18,11 @@ use super::attempt::{self, LockFileMode, attempt};
 use super::error::Error;
 use super::kernel;
 use super::note::{self, Holder, holder};
-use super::waiting::{self, Wait, Waiting};
+use super::waiting::{self, LockAttempt, Wait, Waiting};
 use crate::private_file::is_contended;
+
+/// The longest pause of [`FileLock::acquire_briefly`].
+const BRIEF_PAUSE: Duration = Duration::from_micros(100);
 
 /// A held file lock. Released on drop, and by the kernel when the process ends.
 #[derive(Debug)]
@@ -99,6 +103,28 @@ impl FileLock {
             }
             ControlFlow::Break(reason) => AcquireOutcome::Stopped(reason),
         })
+    }
+
+    /// Locks like [`acquire`](Self::acquire) if that succeeds within `limit`, a few milliseconds; `None` otherwise. It
+    /// tries again after at most 0.1 ms, and does not look for the holder: for locks that are held for microseconds.
+    ///
+    /// # Errors
+    /// Those of [`acquire`](Self::acquire), except [`Error::Held`].
+    pub fn acquire_briefly(
+        path: &Path,
+        creation: LockFileMode,
+        limit: Duration,
+    ) -> Result<Option<Self>, Error> {
+        let start = Instant::now();
+        loop {
+            if let LockAttempt::Locked(file) = attempt(path, creation)? {
+                return Ok(Some(Self { file, path: path.to_owned(), signed: AtomicBool::new(false) }));
+            }
+            if start.elapsed() >= limit {
+                return Ok(None);
+            }
+            std::thread::sleep(waiting::jittered(BRIEF_PAUSE));
+        }
     }
 
     /// Replaces the lock file at `path` with a new one that this process holds, even while another process holds the

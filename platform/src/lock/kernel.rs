@@ -6,7 +6,7 @@ use super::note::Holder;
 
 /// Returns the process that holds the lock on the file at `path`, where the system lists it: not if it runs in another
 /// container.
-pub(super) fn holder(path: &Path) -> Option<Holder> {
+pub fn holder(path: &Path) -> Option<Holder> {
     imp::holder(path)
 }
 

@@ -21,5 +21,6 @@ pub use attempt::{LockFileMode, check_can_open, check_support};
 pub use directory::{DirectoryAcquireOutcome, DirectoryLock, check_can_open_directory};
 pub use error::Error;
 pub use file::{AcquireOutcome, FileLock, LockState, state};
+pub use kernel::holder as listed_holder;
 pub use note::{Holder, holder};
 pub use waiting::{Wait, Waiting};

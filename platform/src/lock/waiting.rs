@@ -99,6 +99,6 @@ pub(super) fn until_locked<L, B>(
 }
 
 /// Returns between half of the pause and all of it.
-fn jittered(pause: Duration) -> Duration {
+pub(super) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + (random() % 1024) as f64 / 2048.0)
 }

@@ -13,12 +13,14 @@
 //!
 //! Temporary files are named `.{name}.{16 hex digits}.tmp`; see [`remove_leftovers`].
 
+mod appending;
 mod attributes;
 mod changes;
 mod contents;
 mod directory;
 mod error;
 mod folder;
+mod held;
 mod paths;
 mod predicate;
 mod replacement;
@@ -28,11 +30,13 @@ mod symlink;
 mod temporary;
 mod walk;
 
+pub use appending::append_line;
 pub use attributes::{Flag, is_mapped_user};
 pub use changes::{Removal, leftovers, names, remove, remove_leftovers, rename, repair};
 pub use contents::{Contents, Exposure, FileOwnership, Stamp, ownership, read, stamp};
 pub use directory::{DirectoryState, create_directory, directory_state, remove_directory};
 pub use error::Error;
+pub use held::HeldFolder;
 pub use paths::{FolderLocation, Links, canonical, links_on_the_way, locate_folder, resolve};
 pub use predicate::{check_can_create_directory, check_can_remove, check_can_replace, check_can_reserve};
 pub use replacement::{

@@ -52,7 +52,8 @@ pub(crate) fn inside(test: &str, body: impl FnOnce()) {
             assert!(passed, "{test} in its session:\n{out}\n{err}");
             return;
         }
-        println!("{test} runs again, because the service of its keychain crashed:\n{err}");
+        let again = format!("{test} runs again, because the service of its keychain crashed:\n{err}\n");
+        std::io::Write::write_all(&mut std::io::stdout(), again.as_bytes()).unwrap();
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) const REFRESH: &str = examples!["codex refresh", "codex refresh --jso
 pub(crate) const MIGRATE: &str =
     examples!["codex migrate --to keychain --dry-run", "codex migrate --to keychain"];
 pub(crate) const WATCH: &str = examples!["codex watch", "codex watch --json | jq -r .event"];
+pub(crate) const LOG: &str = examples!["codex log --since 2d", "codex log --follow --json"];
+pub(crate) const WHY: &str = examples!["codex why", "codex why --report > report.json"];
+pub(crate) const TOP: &str = examples!["codex top", "codex --account work top"];
 pub(crate) const RUN: &str = examples![
     "codex run -- codex exec \"a prompt\"",
     "codex run --env TOKEN -- sh -c 'curl --oauth2-bearer \"$TOKEN\" \"$API\"'",
@@ -90,9 +93,10 @@ pub(crate) const SHARED: [(&str, &str); 6] = [
     ("logout", "this program, never Codex, which removes a login that it could not revoke"),
 ];
 /// The commands that are prompts of one word for Codex alone.
-pub(crate) const SHADOWED: [&str; 11] = [
+pub(crate) const SHADOWED: [&str; 14] = [
     "account",
     "completions",
+    "log",
     "man",
     "migrate",
     "refresh",
@@ -100,8 +104,10 @@ pub(crate) const SHADOWED: [&str; 11] = [
     "status",
     "sync",
     "token",
+    "top",
     "watch",
     "whoami",
+    "why",
 ];
 
 /// Returns who runs [`SHADOWED`] and all other command lines.

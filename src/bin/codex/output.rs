@@ -13,9 +13,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::error::{CommandError, Exit};
 use crate::name;
+use crate::screen_line::{LineKind, ScreenLine};
 
 /// The version of the JSON reports; it rises when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
@@ -30,6 +32,8 @@ pub(crate) struct Output {
     quiet: bool,
     colour: Colour,
     head: Vec<(String, Value)>,
+    /// The dashboard that shows all lines instead of the terminal.
+    screen: Option<UnboundedSender<ScreenLine>>,
 }
 
 /// A JSON report: the head, without fields that the report itself has, and the report.
@@ -51,7 +55,31 @@ impl Output {
         let names = ["home", "place", "account"].map(|name| (name, Value::Null));
         let head = [("schema", json!(SCHEMA))].into_iter().chain(names);
         let head = head.map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { json, verbose, quiet, colour: Colour::Auto, head }
+        Self { json, verbose, quiet, colour: Colour::Auto, head, screen: None }
+    }
+
+    /// Returns an output whose lines are sent to the dashboard. Nothing can be asked there.
+    pub(crate) fn to_screen(screen: UnboundedSender<ScreenLine>) -> Self {
+        Self { screen: Some(screen), ..Self::new(false, false, false) }
+    }
+
+    /// Returns whether the terminal belongs to the dashboard, so that a command must not write to it.
+    pub(crate) fn is_screen(&self) -> bool {
+        self.screen.is_some()
+    }
+
+    /// Returns whether a person can be asked on standard error, who answers on standard input.
+    pub(crate) fn can_ask(&self) -> bool {
+        !self.json && !self.is_screen() && io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// Sends a line to the dashboard. Returns false without one.
+    fn shows_on_screen(&self, kind: LineKind, text: &str) -> bool {
+        let Some(screen) = &self.screen else { return false };
+        let text = redaction::escape(&name::in_own_name(text), Styles::Escape).into_owned();
+        // The dashboard may have ended.
+        let _ = screen.send(ScreenLine { kind, text });
+        true
     }
 
     /// Returns the output of the program before its options are parsed.
@@ -89,6 +117,9 @@ impl Output {
 
     /// Writes a line of data to stdout.
     pub(crate) fn data(&self, line: &str) -> io::Result<()> {
+        if self.shows_on_screen(LineKind::Text, line) {
+            return Ok(());
+        }
         let mut stdout = io::stdout().lock();
         let line = self.shown(line, stdout.is_terminal());
         quiet_pipe(writeln!(stdout, "{line}").and_then(|()| stdout.flush()))
@@ -96,7 +127,7 @@ impl Output {
 
     /// Writes a line for people to stdout.
     pub(crate) fn text(&self, line: &str) -> io::Result<()> {
-        self.data(&in_own_name(line))
+        self.data(&name::in_own_name(line))
     }
 
     /// Writes `report` as JSON to stdout, after the head.
@@ -125,9 +156,20 @@ impl Output {
 
     /// Writes a line to stderr that the user needs, such as an address to open.
     pub(crate) fn say(&self, line: &str) {
+        self.say_as(LineKind::Text, Paint::Faint, line);
+    }
+
+    /// Writes a line to stderr, after the coloured word of its kind.
+    fn say_as(&self, kind: LineKind, paint: Paint, line: &str) {
+        if self.shows_on_screen(kind, line) {
+            return;
+        }
         // Without stderr there is nowhere to report the failure.
         let mut stderr = io::stderr().lock();
-        let line = in_own_name(line);
+        let line = match kind {
+            LineKind::Text => name::in_own_name(line),
+            kind => format!("{} {}", self.on_stderr(kind.word(), paint), name::in_own_name(line)).into(),
+        };
         let _ = writeln!(stderr, "{}", self.shown(&line, stderr.is_terminal()));
     }
 
@@ -146,13 +188,13 @@ impl Output {
     /// Writes a warning to stderr, unless it is in the JSON report.
     pub(crate) fn warn(&self, warning: &str) {
         if !self.json {
-            self.say(&format!("{} {warning}", self.on_stderr("warning:", Paint::Yellow)));
+            self.say_as(LineKind::Warning, Paint::Yellow, warning);
         }
     }
 
     /// Writes what to do next to stderr.
     pub(crate) fn hint(&self, hint: &str) {
-        self.say(&format!("{} {hint}", self.on_stderr("hint:", Paint::Cyan)));
+        self.say_as(LineKind::Hint, Paint::Cyan, hint);
     }
 
     /// Writes why a command failed and what to do about it, also as a report where one is expected.
@@ -160,7 +202,7 @@ impl Output {
         if error.is_reported() {
             return;
         }
-        self.say(&format!("{} {error}", self.on_stderr("error:", Paint::Red)));
+        self.say_as(LineKind::Error, Paint::Red, &error.to_string());
         if self.verbose {
             for cause in error.causes() {
                 self.say(&format!("  caused by: {cause}"));
@@ -191,7 +233,7 @@ impl Output {
 
     fn page(&self, page: &StyledStr, terminal: bool) -> String {
         let page = if self.is_coloured(terminal) { page.ansi().to_string() } else { page.to_string() };
-        name::in_files(&in_own_name(&page))
+        name::in_files(&name::in_own_name(&page))
     }
 
     /// Writes fields to stdout with their values aligned.
@@ -209,6 +251,11 @@ impl Output {
     /// Returns `text` in a colour, if stdout shows colours.
     pub(crate) fn on_stdout(&self, text: &str, paint: Paint) -> String {
         self.painted(text, paint, io::stdout().is_terminal())
+    }
+
+    /// Returns `text` as it may be printed to stdout by another program.
+    pub(crate) fn for_stdout<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.shown(text, io::stdout().is_terminal())
     }
 
     /// Returns `text` as it may be printed: no name of a file or text of a server can control the terminal.
@@ -229,6 +276,8 @@ impl Output {
 
     fn is_coloured(&self, terminal: bool) -> bool {
         match self.colour {
+            // The screen has colours of its own.
+            _ if self.is_screen() => false,
             Colour::Always => true,
             Colour::Auto => terminal,
             _ => false,
@@ -266,20 +315,11 @@ impl Paint {
     }
 }
 
-/// Returns `text` with commands such as `codex login` under the name that this run was called by: a user of
-/// `codex-auth` may have another `codex` on PATH.
-pub(crate) fn in_own_name(text: &str) -> Cow<'_, str> {
-    match name::of_this_run() {
-        name::OWN => in_second_name(text).into(),
-        _ => text.into(),
-    }
-}
-
-/// Applies [`in_own_name`] to every text of a report.
+/// Applies [`name::in_own_name`] to every text of a report.
 fn rename_commands(value: &mut Value) {
     match value {
         Value::String(text) => {
-            if let Cow::Owned(own) = in_own_name(text) {
+            if let Cow::Owned(own) = name::in_own_name(text) {
                 *text = own;
             }
         }
@@ -287,23 +327,6 @@ fn rename_commands(value: &mut Value) {
         Value::Object(fields) => fields.values_mut().for_each(rename_commands),
         _ => {}
     }
-}
-
-fn in_second_name(text: &str) -> String {
-    let is_part_of_a_word = |letter: char| letter.is_alphanumeric() || "/-_.".contains(letter);
-    let mut own = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("codex ") {
-        let (before, command) = rest.split_at(at);
-        let after = &command["codex ".len()..];
-        let word = after.split(|letter: char| !letter.is_alphanumeric() && letter != '-').next();
-        let is_ours = word.is_some_and(|word| name::COMMANDS.contains(&word));
-        own.push_str(before);
-        let is_name = is_ours && !before.ends_with(is_part_of_a_word);
-        own.push_str(if is_name { "codex-auth " } else { "codex " });
-        rest = after;
-    }
-    own + rest
 }
 
 /// Returns JSON with every letter that a terminal would not show as an escape of JSON's own.
@@ -384,20 +407,6 @@ mod tests {
         ] {
             let moment = Timestamp::from_second(now.as_second() + seconds).unwrap();
             assert_eq!(relative(moment, now), expected);
-        }
-    }
-
-    #[test]
-    fn commands_of_ours_are_named_by_the_second_name_and_nothing_else_is() {
-        for (text, expected) in [
-            ("log in first: codex login", "log in first: codex-auth login"),
-            ("`codex logout` removes both", "`codex-auth logout` removes both"),
-            ("codex --help, or codex exec", "codex-auth --help, or codex exec"),
-            ("cannot run /usr/bin/codex login", "cannot run /usr/bin/codex login"),
-            ("the next codex on PATH", "the next codex on PATH"),
-            ("mcodex login codex login", "mcodex login codex-auth login"),
-        ] {
-            assert_eq!(in_second_name(text), expected);
         }
     }
 }

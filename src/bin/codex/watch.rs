@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::context::{CommandContext, account};
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::located;
 use crate::output::{Output, Paint, plain, relative};
 use crate::runtime;
 
@@ -66,9 +67,11 @@ async fn follow(
     report.line(ReportedEvent::Start, &reported, &manager.usability(&reported).await)?;
     report.method(&method.borrow_and_update());
 
+    let (home, environment) = (session.home().clone(), session.environment.clone());
+    let reconciling = located::keep_reconciled(home, environment, watching.reads(), output.clone());
     let home_deleted = until_deleted(session.home().path(), watching.reads());
     let output_closed = in_thread(until_output_closed);
-    tokio::pin!(home_deleted, output_closed);
+    tokio::pin!(home_deleted, output_closed, reconciling);
     loop {
         tokio::select! {
             biased;
@@ -83,6 +86,7 @@ async fn follow(
                 reported = new;
             }
             Ok(()) = method.changed() => report.method(&method.borrow_and_update()),
+            () = &mut reconciling => {}
             () = &mut home_deleted => return Ok(WatchEnd::HomeDeleted),
         }
     }
@@ -193,7 +197,7 @@ fn stamp(now: Timestamp) -> String {
 }
 
 /// Runs `wait`, which may block forever, on a detached thread. Never returns if the thread cannot be started.
-async fn in_thread(wait: impl FnOnce() + Send + 'static) {
+pub(crate) async fn in_thread(wait: impl FnOnce() + Send + 'static) {
     let (sender, ended) = oneshot::channel();
     let work = move || {
         wait();
@@ -229,7 +233,7 @@ async fn next_read(reads: &mut Receiver<u64>) {
     }
 }
 
-fn until_output_closed() {
+pub(crate) fn until_output_closed() {
     if peer::wait_until_closed(io::stdout()).is_err() {
         // Not supported by the system: the next line that is written detects it.
         loop {

@@ -288,3 +288,80 @@ fn a_link_of_the_users_own_is_never_replaced() {
     assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-1\n");
     assert_eq!(home.codex(["token", "--account", "work"]).run().expect(0).out, "sk-2\n");
 }
+
+#[test]
+fn a_copy_of_a_login_that_was_logged_out_is_not_imported() {
+    let world = World::with(&["work", "private"]);
+    let copy = |name| fs::read_to_string(world.document(name)).unwrap();
+    let old = [copy("work"), copy("private")];
+    world.run(["refresh"]).run().expect(0);
+    let copies = [&old[0], &copy("work"), &old[1]].map(Clone::clone);
+    world.run(["logout", "--account", "work"]).run().expect(0);
+    world.run(["account", "remove", "private"]).run().expect(0);
+    let requests = world.requests();
+    for text in &copies {
+        let file = world.write_outside("copy.json", text);
+        for dry in [&["--dry-run"][..], &[]] {
+            let words = ["account", "import", file.to_str().unwrap(), "again"];
+            let ended = world.run(words.into_iter().chain(dry.iter().copied())).run().refused(1);
+            assert!(ended.err.contains("is a copy of a login that was logged out here"), "{ended}");
+        }
+    }
+    assert_eq!((world.list().len(), world.requests()), (1, requests));
+    // A login that was only removed here lives elsewhere.
+    let third = world.authority.grant(Account::numbered(3));
+    let file = world.write_outside("third.json", &third.auth_json());
+    for _ in 0..2 {
+        world.run(["account", "import", file.to_str().unwrap(), "third"]).run().expect(0);
+        world.run(["account", "remove", "third", "--local"]).run().expect(0);
+    }
+}
+
+#[test]
+fn every_change_of_accounts_is_reported_as_json() {
+    let world = World::with(&["work", "private"]);
+    let folder = world.home.beside("project");
+    let folder = folder.to_str().unwrap();
+    for (words, expected) in [
+        (&["account", "rename", "work", "office"][..], json!({"before": "work", "name": "office"})),
+        (&["account", "pin", "office", folder], json!({"name": "office", "pinned": folder})),
+        (&["account", "unpin", folder], json!({"unpinned": folder})),
+        (&["account", "unlink"], json!({"unlinked": "office"})),
+    ] {
+        let ended = world.run(words.iter().copied().chain(["--json"])).run().expect(0);
+        assert_eq!(ended.err, "", "{words:?}");
+        let report = ended.json();
+        assert_eq!(report["home"], world.home.path().to_str().unwrap());
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(&report[name], value, "{report}");
+        }
+    }
+}
+
+#[test]
+fn a_logout_of_all_accounts_that_fails_says_what_to_do() {
+    let world = World::with(&["work", "private"]);
+    let run = || world.run(["logout", "--all"]).env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", "http://127.0.0.1:9/");
+    let ended = run().run().expect(4);
+    assert!(ended.err.contains("hint: the login is still stored, so that you can try again"), "{ended}");
+    assert!(ended.err.contains("codex logout --all --force"), "{ended}");
+}
+
+#[test]
+fn an_account_takes_less_than_a_hundred_kilobytes_before_its_first_use() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    fn blocks(path: &std::path::Path) -> u64 {
+        let own = std::fs::symlink_metadata(path).unwrap();
+        let inside = if own.is_dir() { crate::support::names(path) } else { Vec::new() };
+        own.blocks() + inside.into_iter().map(|name| blocks(&path.join(name))).sum::<u64>()
+    }
+
+    let world = World::with(&["work", "private"]);
+    let folder = world.document("private").parent().unwrap().to_owned();
+    let added = blocks(&folder) * 512;
+    world.run(["account", "run", "private", "--", "true"]).run().expect(0);
+    let with_links = blocks(&folder) * 512;
+    println!("{added} bytes, with the links of the folder {with_links}");
+    assert!(with_links < 100_000, "{added} {with_links}");
+}

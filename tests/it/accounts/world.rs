@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use scripted_authority::{Account, Authority, Endpoint, Grant};
+use scripted_authority::{Account, Authority, Endpoint, Grant, Policy};
 use serde_json::Value;
 
 use crate::support::{Run, TestHome};
@@ -22,8 +22,15 @@ pub struct World {
 impl World {
     /// A home with these accounts.
     pub fn with(names: &[&str]) -> Self {
+        Self::with_policy(names, |_| {})
+    }
+
+    /// A home with these accounts of an authority with this policy.
+    pub fn with_policy(names: &[&str], rules: impl FnOnce(&mut Policy)) -> Self {
+        let authority = Authority::start().unwrap();
+        authority.adjust(rules);
         let mut world = Self {
-            authority: Authority::start().unwrap(),
+            authority,
             home: TestHome::new(),
             grants: Vec::new(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),

@@ -236,6 +236,12 @@ impl Client {
     #[track_caller]
     pub fn end(mut self) -> Option<i32> {
         self.input = None;
+        self.wait()
+    }
+
+    /// Waits until the server ends, and returns its exit code.
+    #[track_caller]
+    pub fn wait(mut self) -> Option<i32> {
         let mut ended = None;
         eventually("the server to end", || {
             ended = self.process.0.try_wait().unwrap();

@@ -45,7 +45,7 @@ const SCENES: &[(&str, &str, Scene)] = &[
     (
         ".github/CONTAINERS.md",
         "Recipes",
-        Scene::NotRun("no engine runs here; interop/containers.rs makes the same mounts and namespaces"),
+        Scene::NotRun("their images are the reader's; interop/recipes.rs runs them with an image of its own"),
     ),
     (
         "README.md",

@@ -1,5 +1,8 @@
 //! What others wrote, read by us; what we wrote, read by others.
 
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+mod account_daemons;
 mod account_facts;
 mod accounts;
 pub mod codex;
@@ -8,6 +11,9 @@ mod completions;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod codex_keychain;
+// Linux: mounts and procfs.
+#[cfg(target_os = "linux")]
+pub mod container;
 // Linux: mounts and procfs.
 #[cfg(target_os = "linux")]
 mod containers;
@@ -24,6 +30,9 @@ mod hand_over;
 #[cfg(target_os = "linux")]
 mod keyring3;
 mod provider;
+// Linux: mounts and procfs.
+#[cfg(target_os = "linux")]
+mod recipes;
 mod refused;
 // Linux: procfs.
 #[cfg(target_os = "linux")]

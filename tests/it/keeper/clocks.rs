@@ -24,7 +24,7 @@ fn setting_the_clock_forward_causes_a_refresh_and_setting_it_back_does_not() {
         });
     };
     let refreshes = |number: u64| {
-        keeper.trigger.wake();
+        keeper.watches.reload();
         world.authority.wait_for_requests(Endpoint::Refresh, number, TEST_TIMEOUT).unwrap();
         eventually("the response to be stored", || {
             world.requests_with(Outcome::Granted) == number && !world.has_rescue()
@@ -36,7 +36,7 @@ fn setting_the_clock_forward_causes_a_refresh_and_setting_it_back_does_not() {
     has(&world.grant);
     // Back again: both this token and that of the next login are valid for nearly two hours.
     clock.set(&world, Duration::ZERO);
-    keeper.trigger.wake();
+    keeper.watches.reload();
     let other = world.authority.grant(Account::numbered(2));
     world.sign_in(&other);
     has(&other);

@@ -103,7 +103,7 @@ fn run_expiries(
             hands.set_to(world, end - before);
             if let Some(keeper) = keeper {
                 // It checks the clock every 30 s; the trigger saves that wait.
-                keeper.trigger.wake();
+                keeper.watches.reload();
                 eventually("the keeper to be done", || {
                     world.requests_with(Outcome::Granted) == number && scene.end_of_stored() > end
                 });

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::exports::{await_export, export, exported_token, folder};
-use super::process::Process;
+use super::process::{AT_WORK, Process};
 use super::socket::{get, response_to, status};
 use crate::manager::world::World;
 use crate::support::{Ended, HelperProcess, Machine, Mounted, Run, TestHome, here, report, role};
@@ -202,4 +202,33 @@ fn a_file_system_without_access_lists_is_refused_for_another_user_and_serves_its
     keeper.until("exporting the login");
     let written = mounted.path().join("volume/export");
     assert_eq!(exported_token(&written), Some(world.stored_token("access_token")));
+}
+
+/// A token can be spent only if its successor can be saved.
+#[test]
+fn a_keeper_whose_home_became_read_only_serves_each_login_and_spends_nothing() {
+    let mut machine = Machine::with_file();
+    let mut world = World::fresh(&mut machine);
+    let keeper = Process::start(world.codex(["sync", "run"]).through(["unshare", "--mount"]));
+    keeper.until(AT_WORK);
+    let folder = folder(&world, "export");
+    export(&world, &folder, &[]);
+    await_export(&world, &folder);
+    let home = world.machine.home.path();
+    let script = "mount --bind \"$0\" \"$0\"; mount -o remount,bind,ro \"$0\"";
+    let mut mount = Command::new("nsenter");
+    mount.args(["--mount", "--target", &keeper.pid().to_string(), "sh", "-euc", script]).arg(&home);
+    assert!(mount.status().unwrap().success());
+    // Nine minutes are left, so a refresh is due.
+    let account = world.grant.account.clone();
+    world.log_in_as(account, 540);
+    await_export(&world, &folder);
+    keeper.until("is read-only: a login in it can be used");
+    fs::remove_file(folder.join("auth.json")).unwrap();
+    await_export(&world, &folder);
+    for socket in [folder.join("sock"), super::socket::socket(&world)] {
+        let answer = response_to(&socket, &get("/v1/token?wait=yes"));
+        assert!(answer.contains(&world.stored_token("access_token")), "{answer}");
+    }
+    assert_eq!(world.requests(), 0);
 }

@@ -1,5 +1,6 @@
 //! The keeper: one process refreshes ahead of time, so that no other has to.
 
+mod accounts;
 mod authority;
 mod clients;
 mod clocks;
@@ -7,6 +8,7 @@ mod clocks;
 #[cfg(target_os = "linux")]
 mod closed;
 mod codexes;
+mod export_folders;
 // Linux: another user and mounts.
 #[cfg(target_os = "linux")]
 mod export_users;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use codex_auth::keeper::{Keeper, KeeperLock};
+use codex_auth::keeper::{Keeper, KeeperLock, KeeperWatches};
 use codex_auth::manager::{AccountPolicy, AuthManager};
-use codex_auth::watch::WatchTrigger;
 use codex_auth::{Clock, Environment, Timestamp};
 use jiff::SignedDuration;
 use tokio::runtime::Runtime;
@@ -42,7 +41,7 @@ impl TestClock {
 /// A keeper with such a clock.
 pub struct TestKeeper {
     pub manager: AuthManager,
-    pub trigger: WatchTrigger,
+    pub watches: KeeperWatches,
     runtime: Runtime,
     work: JoinHandle<Result<(), codex_auth::keeper::Error>>,
     end: oneshot::Sender<()>,
@@ -62,13 +61,14 @@ impl TestKeeper {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
         let lock = runtime.block_on(KeeperLock::acquire(&home, &environment, |_| {})).unwrap();
-        let keeper = Keeper::new(lock, manager.clone(), Box::new(manager.clone()), clock.clock());
-        let bell = keeper.watch_trigger();
+        let watches = KeeperWatches::start();
+        let refresher = Box::new(manager.clone());
+        let keeper = Keeper::watched_by(&watches, lock, manager.clone(), refresher, clock.clock());
         let (end, ended) = oneshot::channel::<()>();
         let work = runtime.spawn(keeper.run(None, async {
             let _ = ended.await;
         }));
-        Self { manager, trigger: bell, runtime, work, end }
+        Self { manager, watches, runtime, work, end }
     }
 
     pub fn finish(self) {

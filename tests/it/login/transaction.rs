@@ -1,5 +1,6 @@
 //! The transaction of a login: the login that it replaces is revoked last, by policy.
 
+use codex_auth::Lease;
 use codex_auth::manager::{AuthManager, RecoveryStep};
 use scripted_authority::{Account, Decision, Endpoint, Revocation, Step, TokenState};
 
@@ -51,12 +52,32 @@ fn persist_tokens_async_revokes_previous_auth_without_failing_login(machine: &mu
     let ended = login.finish().expect(0);
     let warning = ended.err.lines().last().unwrap();
     assert!(
-        warning.starts_with("warning: the tokens of the old login may stay valid until they expire: "),
+        warning.starts_with(
+            "warning: the tokens of the old login are not revoked yet; the next refresh or login "
+        ),
         "{ended}"
     );
     assert_eq!(world.state_of(&older), TokenState::Live);
     assert_eq!(world.state_of(&world.stored_token("refresh_token")), TokenState::Live);
     assert_eq!(world.codex(["token"]).run().expect(0).out.trim_end(), world.stored_token("access_token"));
+    world.authority.clear_script();
+    world.codex(["refresh"]).run().expect(0);
+    assert_eq!(world.state_of(&older), TokenState::Revoked);
+    assert_eq!(world.live_grants(), 1);
+}
+
+#[test]
+fn a_login_requests_no_tokens_while_another_process_holds_the_lease() {
+    let mut machine = Machine::with_file();
+    let world = World::new(&mut machine);
+    world.authority.adjust(|policy| policy.device = scripted_authority::DeviceFlow::Approves);
+    let lease = Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| ()).unwrap();
+    let login = world.codex(["login", "--device-auth"]).env("CODEX_AUTH_LOCK_TIMEOUT", "300ms");
+    login.run().expect(6);
+    assert_eq!((world.requests(Endpoint::DevicePoll), world.requests(Endpoint::Exchange)), (1, 0));
+    drop(lease);
+    world.codex(["login", "--device-auth"]).run().expect(0);
+    assert_eq!(world.live_grants(), 1);
 }
 
 fn the_tokens_of_another_account_are_not_revoked_and_the_output_says_so(machine: &mut Machine) {
@@ -144,15 +165,13 @@ fn of_two_concurrent_logins_the_last_to_commit_wins_and_both_report_it(machine: 
     let (mut one, mut other) = (begin(), begin());
     let codes = [one.code(), other.code()];
     world.authority.visit_as(Account::numbered(1));
-    // Both codes are exchanged before either login continues.
-    let holds = [0, 1].map(|_| world.authority.hold(Endpoint::Exchange, scripted_authority::Moment::After));
+    // One code is exchanged, and the other login waits for the lease.
+    let hold = world.authority.hold(Endpoint::Exchange, scripted_authority::Moment::After);
     for code in &codes {
         assert!(world.authority.decide_device(code, Decision::Approved));
     }
-    for hold in &holds {
-        hold.arrived(TEST_TIMEOUT).unwrap();
-    }
-    drop(holds);
+    hold.arrived(TEST_TIMEOUT).unwrap();
+    drop(hold);
     let ended = [one.finish().expect(0), other.finish().expect(0)];
     let kept = world.stored_token("refresh_token");
     assert_eq!(world.state_of(&kept), TokenState::Live, "the one that is kept is good");

@@ -5,6 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+mod accounts;
+// Linux: mounts and procfs.
+#[cfg(target_os = "linux")]
+mod containers;
 mod fleet_model;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
@@ -25,6 +29,9 @@ pub mod strace;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod stops;
+// Linux: strace.
+#[cfg(target_os = "linux")]
+mod sweep;
 // Linux: procfs.
 #[cfg(target_os = "linux")]
 mod switches;
@@ -81,6 +88,11 @@ impl Soak {
         let time = number("SOAK_MINUTES").map_or(SHORT, |minutes| Duration::from_secs(minutes * 60));
         let broken = promises.iter().map(|promise| (*promise, 0)).collect();
         Self { random: Random(seed), seed, began: Instant::now(), time, counts: BTreeMap::new(), broken }
+    }
+
+    /// Whether `tests/soak` runs it, and not `tests/run`.
+    pub fn is_long(&self) -> bool {
+        self.time > SHORT
     }
 
     /// Whether there is time for another operation.

@@ -19,12 +19,15 @@ use crate::support::{Run, TestHome, item};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The files of a home and its `codex-auth` folder when no command is running.
-const USUAL: [&str; 9] = [
+const USUAL: [&str; 12] = [
     "auth.json",
     "auth.json.lock",
     "auth.lock",
     "codex-auth",
     "config.toml",
+    "events.jsonl",
+    "history",
+    "history.lock",
     "login",
     "link",
     "refresh.lock",

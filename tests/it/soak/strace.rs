@@ -65,15 +65,28 @@ impl Call {
     }
 }
 
+/// The calls that a trace has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traced {
+    /// From the lease on.
+    UnderLease,
+    All,
+}
+
 /// Runs `run`, and returns its calls from the lease on.
 pub fn calls_under_lease(run: Run, trace: &Path) -> Vec<Call> {
+    calls(run, trace, Traced::UnderLease)
+}
+
+/// Runs `run`, and returns its calls.
+pub fn calls(run: Run, trace: &Path, traced: Traced) -> Vec<Call> {
     let option = format!("trace={CALLS}");
     let ended = run.through(["strace", "-f", "-yy", "-e", &option, "-o", trace.to_str().unwrap()]).run();
     assert_eq!(ended.code, Some(0), "{ended}");
     let mut counts = BTreeMap::<(&str, &str), usize>::new();
     let mut calls: Vec<Call> = Vec::new();
     let text = String::from_utf8_lossy(&fs::read(trace).unwrap()).into_owned();
-    let (mut is_leased, mut is_after_change) = (false, true);
+    let (mut is_leased, mut is_after_change) = (traced == Traced::All, true);
     for line in text.lines() {
         let Some((thread, call)) = line.split_once(' ') else { continue };
         let call = call.trim();
@@ -105,6 +118,8 @@ fn is_name(text: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Kill,
+    /// The process stops at the call until it gets SIGCONT.
+    Stop,
     /// The call fails with this error and does nothing.
     Error(&'static str),
 }
@@ -113,6 +128,7 @@ pub enum Fault {
 pub fn inject(run: Run, call: &Call, fault: Fault, trace: &Path) -> Run {
     let what = match fault {
         Fault::Kill => "signal=KILL".to_owned(),
+        Fault::Stop => "signal=STOP".to_owned(),
         Fault::Error(name) => format!("error={name}"),
     };
     let option = format!("inject={}:{what}:when={}", call.name, call.number);
@@ -125,6 +141,10 @@ pub fn inject(run: Run, call: &Call, fault: Fault, trace: &Path) -> Run {
 pub fn injected(trace: &Path, fault: Fault) -> Vec<String> {
     let Ok(bytes) = fs::read(trace) else { return Vec::new() };
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    let mark = if fault == Fault::Kill { "killed by SIGKILL" } else { "(INJECTED)" };
+    let mark = match fault {
+        Fault::Kill => "killed by SIGKILL",
+        Fault::Stop => "stopped by SIGSTOP",
+        Fault::Error(_) => "(INJECTED)",
+    };
     text.lines().filter(|line| line.contains(mark)).map(str::to_owned).collect()
 }

@@ -114,9 +114,10 @@ fn outcome_text(superseded: Option<&SupersedeOutcome>, old: &str) -> String {
             format!("the old login ({old}) does not name its account, so its tokens stay valid; {flag}")
         }
         Some(SupersedeOutcome::Failed(error)) => {
-            format!("the tokens of the old login may stay valid until they expire: {error}")
+            format!("the tokens of the old login are not revoked yet; the next refresh or login tries again: {error}")
         }
-        _ => "interrupted before the tokens of the old login were revoked; they may stay valid".to_owned(),
+        _ => "interrupted before the tokens of the old login were revoked; the next refresh or login revokes them"
+            .to_owned(),
     }
 }
 

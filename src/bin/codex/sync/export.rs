@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use codex_auth::AuthDocument;
-use codex_auth::keeper::{Export, ExportList, ExportOptions, ExportedLogin, RunningKeeper};
+use codex_auth::keeper::{Export, ExportList, ExportOptions, ExportedLogin, Unserved};
+use codex_auth::manager::AuthManager;
 use codex_auth::watch::Watch;
 use serde_json::{Value, json};
 
@@ -108,7 +109,7 @@ pub(super) fn add_all(folders: &[PathBuf], session: &CommandContext) -> CommandO
         let known = ExportList::read(session.home())?;
         let export = new(folder, ExportOptions::default(), session)?;
         if !known.exports.iter().any(|known| known.folder == export.folder) {
-            ExportList::add(session.home(), export, session.environment.lock_timeout)?;
+            ExportList::add(session.home(), export, &session.environment)?;
         }
     }
     Ok(())
@@ -127,54 +128,46 @@ fn add(
 ) -> CommandOutcome {
     output.head("account", account(session.snapshot()?.document()));
     let export = new(folder, options, session)?;
-    ExportList::add(session.home(), export.clone(), session.environment.lock_timeout)?;
-    let keeper = RunningKeeper::of(session.home());
-    let problem = match &keeper {
-        None => Some(
-            "no keeper runs, so nothing is handed in yet; start one: codex sync install --now, or codex sync run"
-                .to_owned(),
-        ),
-        Some(keeper) if keeper.is_older() => Some(format!(
-            "{} is of an older version, which serves no exports; restart it",
-            keeper.holder
-        )),
-        Some(keeper) if !is_served_soon(&export) => Some(format!(
-            "{} has not written the export; see its log, and if it is a service: codex sync install --now",
-            keeper.holder
-        )),
-        Some(_) => None,
-    };
+    ExportList::add(session.home(), export.clone(), &session.environment)?;
+    let problem = unserved_soon(&export, session)?;
     if output.is_json() {
-        let mut report = report(&export);
-        report["warnings"] = json!(problem.into_iter().collect::<Vec<_>>());
+        let mut report = report(&export, problem.as_ref());
+        report["warnings"] = json!(problem.iter().map(ToString::to_string).collect::<Vec<_>>());
         output.report(report)?;
         return Ok(());
     }
     output.inform(&format!("exported to {}: mount this folder read-only", export.folder.display()));
-    problem.iter().for_each(|problem| output.warn(problem));
+    problem.iter().for_each(|problem| output.warn(&problem.to_string()));
     Ok(())
 }
 
-/// Waits until the keeper serves `export`.
-fn is_served_soon(export: &Export) -> bool {
+/// Waits until the keeper serves `export`, and returns why it does not.
+fn unserved_soon(export: &Export, session: &CommandContext) -> Result<Option<Unserved>, CommandError> {
     let files = vec![export.document(), export.socket()];
     let mut watch = Watch::new(files.clone());
     let ends = Instant::now() + KEEPER_WAIT;
-    while !export.is_served() {
+    loop {
+        let snapshot = session.snapshot()?;
+        let problem = export.unserved(session.home(), &snapshot, session.clock.now());
         let left = ends.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
+        // Nothing else changes by itself.
+        if !matches!(problem, Some(Unserved::NotWritten { .. })) || left.is_zero() {
+            return Ok(problem);
         }
         let _ = watch.wait(left);
         watch.update(files.clone());
     }
-    true
 }
 
 fn list(session: &CommandContext, output: &Output) -> CommandOutcome {
     let exports = ExportList::read(session.home())?.exports;
+    // A login that cannot be read is a reason too.
+    let manager = AuthManager::builder(session.home().clone(), session.environment.clone()).open_anyway();
+    let snapshot = manager.current();
+    let problem = |export: &Export| export.unserved(session.home(), &snapshot, session.clock.now());
     if output.is_json() {
-        output.report(json!({"exports": exports.iter().map(report).collect::<Vec<_>>()}))?;
+        let reports: Vec<_> = exports.iter().map(|export| report(export, problem(export).as_ref())).collect();
+        output.report(json!({"exports": reports}))?;
         return Ok(());
     }
     if exports.is_empty() {
@@ -182,12 +175,17 @@ fn list(session: &CommandContext, output: &Output) -> CommandOutcome {
     }
     for export in &exports {
         output.data(&export.folder.display().to_string())?;
-        show(export, session, output)?;
+        show(export, problem(export).as_ref(), session, output)?;
     }
     Ok(())
 }
 
-fn show(export: &Export, session: &CommandContext, output: &Output) -> CommandOutcome {
+fn show(
+    export: &Export,
+    problem: Option<&Unserved>,
+    session: &CommandContext,
+    output: &Output,
+) -> CommandOutcome {
     let now = session.clock.now();
     let login = match &export.login {
         ExportedLogin::Account { account_id, .. } => account_id.clone(),
@@ -198,14 +196,12 @@ fn show(export: &Export, session: &CommandContext, output: &Output) -> CommandOu
     fields.extend(export.require_uid.map(|uid| ("socket", format!("for user {uid} only"))));
     let expires = export.written().and_then(|document| document.expires_at(now));
     fields.extend(expires.map(|end| ("expires", relative(end, now))));
-    let served = if export.is_served() { "yes" } else { "no: see codex sync status" };
-    fields.push(("served", served.to_owned()));
+    fields.push(("served", problem.map_or_else(|| "yes".to_owned(), |problem| format!("no: {problem}"))));
     Ok(output.fields(&fields)?)
 }
 
 fn end(folder: &Path, session: &CommandContext, output: &Output) -> CommandOutcome {
-    let limit = session.environment.lock_timeout;
-    let export = ExportList::remove(session.home(), folder, limit)?;
+    let export = ExportList::remove(session.home(), folder, &session.environment)?;
     if output.is_json() {
         output.report(json!({"removed": true, "folder": path_text(&export.folder)}))?;
         return Ok(());
@@ -217,7 +213,7 @@ fn end(folder: &Path, session: &CommandContext, output: &Output) -> CommandOutco
     Ok(())
 }
 
-fn report(export: &Export) -> Value {
+fn report(export: &Export, problem: Option<&Unserved>) -> Value {
     let (account_id, user_id) = match &export.login {
         ExportedLogin::Account { account_id, user_id } => (Some(account_id), Some(user_id)),
         _ => (None, None),
@@ -232,7 +228,8 @@ fn report(export: &Export) -> Value {
         "follow": export.login == ExportedLogin::Follow,
         "account_id": account_id,
         "user_id": user_id,
-        "served": export.is_served(),
+        "served": problem.is_none(),
+        "problem": problem.map(ToString::to_string),
         "expires_at": written.and_then(|document| document.access_claims().expires_at).map(|end| end.to_string()),
     })
 }

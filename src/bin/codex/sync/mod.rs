@@ -24,7 +24,7 @@ pub(crate) struct SyncArguments {
 
 #[derive(Debug, Subcommand)]
 enum SyncCommand {
-    /// Keep the login fresh until interrupted; a second keeper stands by
+    /// Keep the login and all accounts fresh until interrupted; a second keeper stands by
     Run(run::KeeperArguments),
     /// Start the keeper at every login: a systemd user unit, or a launchd agent on macOS
     Install(service::Install),
@@ -32,7 +32,7 @@ enum SyncCommand {
     Uninstall(service::Uninstall),
     /// Hand in the login to containers: a folder with an access token and a socket, without the refresh token
     Export(export::ExportArguments),
-    /// Show whether a keeper runs, and when it refreshes next
+    /// Show whether a keeper runs, and when it refreshes next, for each account
     Status(status::SyncStatusArguments),
 }
 

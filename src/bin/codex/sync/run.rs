@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use codex_auth::Home;
 use codex_auth::config::LogLevel;
 use codex_auth::keeper;
-use codex_auth::keeper::{Keeper, KeeperLock, KeeperSocket, RefreshFuture, Refresher};
+use codex_auth::keeper::{
+    AccountKeepers, Keeper, KeeperLock, KeeperSocket, KeeperWatches, RefreshFuture, Refresher,
+};
 use codex_auth::manager::{AccountPolicy, AuthManager, Job, RefreshReason, Snapshot};
 use codex_auth::store::Holder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +20,7 @@ use super::upgrade::UpgradeCheck;
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
-use crate::{child, log, runtime};
+use crate::{child, located, log, runtime};
 
 #[derive(Args, Debug)]
 pub(crate) struct KeeperArguments {
@@ -27,17 +30,20 @@ pub(crate) struct KeeperArguments {
 }
 
 /// Refreshes in a child process, which continues if the keeper is killed.
-struct ChildRefresher;
+struct ChildRefresher {
+    home: Home,
+}
 
 impl Refresher for ChildRefresher {
     fn refresh(&self, reason: RefreshReason, base: Arc<Snapshot>) -> RefreshFuture {
         let job = Job::refresh(reason, &base, AccountPolicy::Follow);
-        Box::pin(async move { child::run_in_background(job).await?.into_refreshed() })
+        let home = self.home.clone();
+        Box::pin(async move { child::run_in_background_at(home, job).await?.into_refreshed() })
     }
 }
 
 pub(super) fn run(arguments: &KeeperArguments, output: &mut Output) -> CommandOutcome {
-    let session = CommandContext::open(output)?;
+    let session = CommandContext::open_for_keeper(output)?;
     log::start(&session.environment, Some(LogLevel::Info));
     export::add_all(&arguments.export, &session)?;
     runtime::run(keep(&session))
@@ -72,12 +78,16 @@ async fn keep(session: &CommandContext) -> CommandOutcome {
     };
     let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
-    let listener = listen(session, &lock);
-    let keeper = Keeper::new(lock, manager, Box::new(ChildRefresher), session.clock.clone());
+    let socket = KeeperSocket::of(&lock, &session.environment);
+    let (watches, clock) = (KeeperWatches::start(), session.clock.clone());
+    let keeper = Keeper::watched_by(&watches, lock, manager, refresher(session.home()), clock.clone());
+    let (home, environment) = (session.home().clone(), session.environment.clone());
+    let (reads, output) = (keeper.reads(), Output::new(false, false, false));
+    let reconciling = located::keep_reconciled(home.clone(), environment.clone(), reads, output);
+    let accounts = AccountKeepers::new(home, environment, clock, watches.clone(), Box::new(refresher));
     tracing::info!(home = %session.home().path().display(), "keeping the login fresh");
     supervisor.notify(ServiceState::Active);
 
-    let reload = keeper.watch_trigger();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let mut end = Some(end);
     // Dropping the sender stops the keeper.
@@ -86,10 +96,10 @@ async fn keep(session: &CommandContext) -> CommandOutcome {
         tracing::info!("stopping; a running refresh is completed first");
         drop(end.take());
     };
-    let work = keeper.run(listener, async {
+    let work = accounts.run(keeper, socket, async {
         let _ = ended.await;
     });
-    tokio::pin!(work);
+    tokio::pin!(work, reconciling);
     let mut outcome = Ok(());
     loop {
         tokio::select! {
@@ -97,7 +107,7 @@ async fn keep(session: &CommandContext) -> CommandOutcome {
             event = signals.next() => match event {
                 SignalEvent::Reload => {
                     tracing::info!("reloading the login");
-                    reload.wake();
+                    watches.reload();
                     if end.is_some() && upgrade.is_due() {
                         finish(&mut end);
                         outcome = restart();
@@ -111,6 +121,7 @@ async fn keep(session: &CommandContext) -> CommandOutcome {
                 }
             },
             () = watchdog.is_due() => supervisor.notify(ServiceState::Alive),
+            () = &mut reconciling => {}
             () = upgrade.wait(), if end.is_some() => {
                 finish(&mut end);
                 outcome = restart();
@@ -124,19 +135,13 @@ pub(crate) async fn keep_beside(session: &CommandContext) -> Result<(), keeper::
     let lock = KeeperLock::acquire(session.home(), &session.environment, |_| {}).await?;
     let manager = AuthManager::builder(session.home().clone(), session.environment.clone());
     let manager = manager.policy(AccountPolicy::Follow).open_anyway();
-    let listener = listen(session, &lock);
-    let keeper = Keeper::new(lock, manager, Box::new(ChildRefresher), session.clock.clone());
-    keeper.run(listener, std::future::pending()).await
+    let socket = KeeperSocket::of(&lock, &session.environment);
+    let keeper = Keeper::new(lock, manager, refresher(session.home()), session.clock.clone());
+    keeper.run(socket, std::future::pending()).await
 }
 
-fn listen(session: &CommandContext, lock: &KeeperLock) -> Option<KeeperSocket> {
-    let path =
-        keeper::Client::of(session.home(), &session.environment).map(|client| client.path().to_owned());
-    let Some(path) = path else {
-        tracing::warn!("no socket: the path of the home is too long for one and XDG_RUNTIME_DIR is not set");
-        return None;
-    };
-    Some(KeeperSocket::at(lock, &path))
+fn refresher(home: &Home) -> Box<dyn Refresher> {
+    Box::new(ChildRefresher { home: home.clone() })
 }
 
 /// The signals that a keeper handles: SIGINT and SIGTERM stop it, SIGHUP reloads the login.

@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use codex_auth::accounts::AccountSet;
 use codex_auth::config::{Environment, Network, NetworkSetting, UserFolders};
 use codex_auth::{Home, keeper, store};
 use codex_auth_platform::service::{self, ManagerCall, Service, ServiceFolders, ServiceManager, Start};
 
 use super::export;
+use crate::account;
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::hand_over;
@@ -92,7 +94,7 @@ impl Installation {
 }
 
 pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcome {
-    let session = CommandContext::open(output)?;
+    let session = CommandContext::open_for_keeper(output)?;
     if !arguments.dry_run {
         export::add_all(&arguments.export, &session)?;
     }
@@ -141,7 +143,7 @@ pub(super) fn install(arguments: &Install, output: &mut Output) -> CommandOutcom
 }
 
 pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> CommandOutcome {
-    let session = CommandContext::open(output)?;
+    let session = CommandContext::open_for_keeper(output)?;
     let installation = Installation::of(session.home(), &session.environment)?;
     installation.check_user()?;
     let Installation { manager, service, file, .. } = installation;
@@ -149,6 +151,7 @@ pub(super) fn uninstall(arguments: &Uninstall, output: &mut Output) -> CommandOu
         output.inform(&format!("not installed: {} does not exist", file.display()));
         return Ok(());
     }
+    account::check_uninstall(session.home(), output)?;
     let before = manager.disable_calls(&service);
     if arguments.dry_run {
         before.iter().for_each(|call| output.say(&format!("would run: {call}")));
@@ -197,9 +200,12 @@ fn service_of(home: &Home, default: bool, environment: &Environment) -> Service 
     let socket = keeper::Client::of(home, environment);
     let socket_folder = socket.as_ref().and_then(|client| client.path().ancestors().nth(2));
     writes.extend(socket_folder.filter(|folder| !folder.starts_with(home.path())).map(ToOwned::to_owned));
-    // A list that cannot be read is reported by the keeper.
-    let exports = keeper::ExportList::read(home).unwrap_or_default().exports;
-    writes.extend(exports.into_iter().map(|export| export.folder));
+    // The keeper reports what cannot be read.
+    let accounts = AccountSet::open(home.clone()).ok();
+    let accounts = accounts.iter().flat_map(|set| set.accounts().filter_map(|one| set.home_of(one).ok()));
+    let exports = std::iter::once(home.clone()).chain(accounts);
+    let exports = exports.flat_map(|home| keeper::ExportList::read(&home).unwrap_or_default().exports);
+    writes.extend(exports.map(|export| export.folder));
     writes.sort();
     writes.dedup();
     Service {

@@ -1,16 +1,18 @@
 //! `codex sync status`: shows whether a keeper runs, and when it refreshes next.
 
 use clap::Args;
+use codex_auth::accounts::{Account, AccountSet};
 use codex_auth::keeper::{Client, ClientError, KeeperStatus};
 use codex_auth::redaction::printable;
-use codex_auth::{Clock, Environment, Stores, store};
+use codex_auth::{Clock, Environment, Home, Stores, Timestamp, store};
 use codex_auth_platform::service;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::service::Installation;
 use crate::choice;
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::located;
 use crate::output::{Output, path_text, plain, relative};
 
 #[derive(Args, Debug)]
@@ -23,7 +25,7 @@ pub(crate) struct SyncStatusArguments {
 pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> CommandOutcome {
     let mut environment = Environment::of_process()?;
     output.configure(&environment);
-    let home = match choice::locate(&mut environment) {
+    let home = match located::locate_without_pins(&mut environment, output) {
         Ok(chosen) => Some(chosen.home),
         // With CODEX_AUTH_SOCKET set, no home is needed.
         Err(_) if environment.socket.is_some() && !choice::is_named() => None,
@@ -50,12 +52,17 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
         daemon.report(output);
     }
     let installed = home
-        .and_then(|home| Installation::of(&home, &environment).ok())
+        .as_ref()
+        .and_then(|home| Installation::of(home, &environment).ok())
         .filter(|found| service::read(&found.file).is_some());
     let installed = installed.map(|found| found.file.display().to_string());
     output.head("account", json!(status.as_ref().and_then(|status| status.account.clone())));
+    let accounts = match &home {
+        Some(home) if environment.socket.is_none() => AccountKeeper::all(home, &environment)?,
+        _ => Vec::new(),
+    };
     if output.is_json() {
-        output.report(json!({
+        let mut report = json!({
             "running": status.is_some(),
             "installed": installed,
             "socket": socket,
@@ -66,11 +73,19 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
             "busy": status.as_ref().and_then(|status| status.busy.clone()),
             "expires_at": status.as_ref().and_then(|status| status.expires_at),
             "next_refresh_at": status.as_ref().and_then(|status| status.next_refresh_at),
-        }))?;
+        });
+        if !accounts.is_empty() {
+            report["accounts"] = accounts.iter().map(AccountKeeper::report).collect();
+        }
+        output.report(report)?;
     } else if let Some(status) = &status {
         show(status, socket.as_deref(), installed.as_deref(), output)?;
+        show_accounts(&accounts, output)?;
     } else {
         output.data("no keeper is running")?;
+        if accounts.iter().any(|account| account.status.is_some()) {
+            show_accounts(&accounts, output)?;
+        }
         output.hint(match installed {
             Some(_) => "it is installed; to start it: codex sync install --now",
             None => "to start one at every login: codex sync install --now",
@@ -79,6 +94,71 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
     daemon.iter().for_each(|daemon| daemon.warn(output));
     // Scripts use the exit code.
     if status.is_some() { Ok(()) } else { Err(CommandError::reported(Exit::Failed)) }
+}
+
+/// The keeper of an account.
+struct AccountKeeper {
+    account: Account,
+    is_active: bool,
+    socket: Option<String>,
+    status: Option<KeeperStatus>,
+}
+
+impl AccountKeeper {
+    /// Asks the keepers of all accounts of `home`.
+    fn all(home: &Home, environment: &Environment) -> Result<Vec<Self>, CommandError> {
+        let set = AccountSet::open(home.clone())?;
+        let ask = |account: &Account| {
+            let client = Client::of(&set.home_of(account)?, environment);
+            Ok(Self {
+                account: account.clone(),
+                is_active: set.active() == Some(account),
+                // A keeper that does not answer serves nobody.
+                status: client.as_ref().and_then(|client| client.status().ok()),
+                socket: client.map(|client| path_text(client.path())),
+            })
+        };
+        set.accounts().map(ask).collect()
+    }
+
+    fn report(&self) -> Value {
+        let status = self.status.as_ref();
+        json!({
+            "id": self.account.id.as_str(),
+            "name": self.account.name.as_str(),
+            "active": self.is_active,
+            "running": status.is_some(),
+            "socket": self.socket,
+            "pid": status.map(|status| status.pid),
+            "identity": status.and_then(|status| status.account.as_ref()),
+            "usable": status.map(|status| status.reason.is_none()),
+            "reason": status.and_then(|status| status.reason.as_ref()),
+            "busy": status.and_then(|status| status.busy.as_ref()),
+            "expires_at": status.and_then(|status| status.expires_at),
+            "next_refresh_at": status.and_then(|status| status.next_refresh_at),
+        })
+    }
+
+    /// The words of a report after the name.
+    fn summary(&self, now: Timestamp) -> String {
+        let Some(status) = &self.status else { return "no keeper is running".to_owned() };
+        let state = match (&status.reason, status.next_refresh_at) {
+            (Some(why), _) => printable(why, 200).to_string(),
+            (None, Some(moment)) => format!("refresh {}", relative(moment, now)),
+            (None, None) => "refresh not planned".to_owned(),
+        };
+        format!("pid {}, {state}", status.pid)
+    }
+}
+
+fn show_accounts(accounts: &[AccountKeeper], output: &Output) -> CommandOutcome {
+    let now = Clock::system().now();
+    let width = accounts.iter().map(|account| account.account.name.as_str().len()).max().unwrap_or(0);
+    for account in accounts {
+        let mark = if account.is_active { "*" } else { " " };
+        output.data(&format!("{mark} {:width$}  {}", account.account.name.as_str(), account.summary(now)))?;
+    }
+    Ok(())
 }
 
 fn show(
