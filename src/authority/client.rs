@@ -30,11 +30,6 @@ const MAX_CA_BUNDLE: u64 = 1024 * 1024;
 const MAX_RESPONSE: usize = 256 * 1024;
 /// The initial capacity of the response buffer, small enough that the allocator makes no system call.
 const INITIAL_CAPACITY: usize = 32 * 1024;
-/// How many connections of a private client are kept, and for how long.
-#[cfg(feature = "fleet")]
-const MAX_IDLE: usize = 2;
-#[cfg(feature = "fleet")]
-const IDLE: Duration = Duration::from_secs(20);
 /// The `originator` header of programs that share a login with Codex.
 const ORIGINATOR: HeaderValue = HeaderValue::from_static("codex_cli_rs");
 
@@ -86,7 +81,7 @@ pub(super) fn plain(connect: Duration) -> Result<Box<dyn HttpClient>, HttpClient
     build(builder(config, connect))
 }
 
-/// Builds a client for another server than the authority: without a proxy, with kept connections. `ca` names the only
+/// Builds a client for another server than the authority, without a proxy. `ca` names the only
 /// certificates that it trusts; without it, those of the system and of `network` are trusted.
 #[cfg(feature = "fleet")]
 pub(crate) fn private_client(
@@ -104,8 +99,7 @@ pub(crate) fn private_client(
             tls_builder()?.with_root_certificates(roots).with_no_client_auth()
         }
     };
-    let builder = builder(tls, connect).pool_max_idle_per_host(MAX_IDLE).pool_idle_timeout(IDLE);
-    builder.build().map_err(|error| HttpClientError::Setup(transport(error)))
+    builder(tls, connect).build().map_err(|error| HttpClientError::Setup(transport(error)))
 }
 
 fn exchange_error(error: reqwest::Error, timeout: Duration) -> ExchangeError {

@@ -1,13 +1,11 @@
 //! A watch of one key: a stream, and a read every ten seconds beside it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Response;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::error::Error;
-use super::gateway::Gateway;
 use super::shared_store::{SharedRead, SharedStore};
 use super::wire::{Base64, Streamed, WatchCreate, WatchReply, WatchRequest};
 
@@ -25,7 +23,6 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct KeyWatch {
     store: SharedStore,
-    gateway: Arc<Gateway>,
     key: String,
     stream: Option<WatchStream>,
     /// What was reported last.
@@ -70,10 +67,11 @@ enum Wake {
 }
 
 impl KeyWatch {
-    pub(super) fn new(store: SharedStore, gateway: Arc<Gateway>, key: &str) -> Self {
+    /// Watches `key`. Nothing is sent before the first [`Self::next`].
+    #[must_use]
+    pub fn of(store: &SharedStore, key: &str) -> Self {
         Self {
-            store,
-            gateway,
+            store: store.clone(),
             key: key.to_owned(),
             stream: None,
             last: None,
@@ -135,18 +133,18 @@ impl KeyWatch {
     async fn connect(&mut self) -> Result<Wake, Error> {
         let create = WatchCreate { key: Base64(self.key.as_bytes().to_vec()), start_revision: 0 };
         let request = WatchRequest { create_request: create };
-        let opened = self.gateway.open("watch", &request).await;
+        let opened = self.store.gateway().open("watch", &request).await;
         if let Ok(response) = opened {
             let mut stream = WatchStream { response, buffer: Vec::new() };
             // The first message says that the watch is there.
-            let created = timeout(self.gateway.limits.attempt, stream.message()).await;
+            let created = timeout(self.store.gateway().limits.attempt, stream.message()).await;
             if let Ok(Some(message)) = created
                 && !message.canceled
             {
                 self.stream = Some(stream);
                 return Ok(Wake::Event);
             }
-            self.gateway.leave_current();
+            self.store.gateway().leave_current();
         }
         // Reads go on without a stream, and say what is wrong.
         sleep(RECONNECT).await;

@@ -11,10 +11,9 @@ use tokio::sync::Mutex;
 use super::endpoint::EtcdEndpoint;
 use super::error::Error;
 use super::gateway::{EtcdLimits, EtcdUser, Gateway, Repetition};
-use super::key_watch::KeyWatch;
 use super::wire::{
-    Base64, Compare, CompareTarget, GrantRequest, Header, KeyValue, LeaseReply, LeaseRequest, Operation,
-    RangeReply, RangeRequest, RevokeReply, Streamed, TxnReply, TxnRequest,
+    Base64, Compare, CompareTarget, GrantRequest, Header, KeyValue, LeaseReply, LeaseRequest, RangeReply,
+    RangeRequest, RevokeReply, Streamed, TxnOperation, TxnReply, TxnRequest,
 };
 use crate::authority::private_client;
 use crate::config::{Network, NetworkSetting};
@@ -36,7 +35,7 @@ pub struct EtcdSettings {
 /// A connection to the etcd of a fleet. Clones share it.
 ///
 /// Every call goes to one endpoint at a time, and to the next one after a failure, until [`EtcdLimits::call`] is over.
-/// No proxy is used. A call that may have taken effect is repeated only if that makes no difference, see
+/// Each request has a new connection: on one that is dead it would be unknown whether it arrived. No proxy is used. A call that may have taken effect is repeated only if that makes no difference, see
 /// [`Self::commit`]. A password is sent again when its token has ended.
 ///
 /// The futures need a tokio runtime with its I/O and time drivers. If one is dropped, its call may or may not take
@@ -172,7 +171,7 @@ impl SharedStore {
         changes: &[Change],
     ) -> Result<TransactionOutcome, Error> {
         let compare = comparisons.iter().map(Compare::from).collect();
-        let request = TxnRequest { compare, success: changes.iter().map(Operation::from).collect() };
+        let request = TxnRequest { compare, success: changes.iter().map(TxnOperation::from).collect() };
         let reply: TxnReply = self.0.call("kv/txn", &request, Repetition::Never).await?;
         let state = reply.header.into();
         Ok(if reply.succeeded {
@@ -221,10 +220,8 @@ impl SharedStore {
         }
     }
 
-    /// Watches `key`. Nothing is sent before the first [`KeyWatch::next`].
-    #[must_use]
-    pub fn watch(&self, key: &str) -> KeyWatch {
-        KeyWatch::new(self.clone(), Arc::clone(&self.0), key)
+    pub(super) fn gateway(&self) -> &Gateway {
+        &self.0
     }
 }
 
@@ -262,7 +259,7 @@ impl From<&Comparison> for Compare {
     }
 }
 
-impl From<&Change> for Operation {
+impl From<&Change> for TxnOperation {
     fn from(change: &Change) -> Self {
         match change {
             Change::Put { key, bytes, lease } => Self::Put {

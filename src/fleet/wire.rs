@@ -85,7 +85,7 @@ pub(super) struct RangeReply {
 #[derive(Debug, Serialize)]
 pub(super) struct TxnRequest {
     pub(super) compare: Vec<Compare>,
-    pub(super) success: Vec<Operation>,
+    pub(super) success: Vec<TxnOperation>,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,7 +106,7 @@ pub(super) enum CompareTarget {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) enum Operation {
+pub(super) enum TxnOperation {
     #[serde(rename = "request_put")]
     Put {
         key: Base64,
@@ -261,8 +261,8 @@ mod tests {
                 },
             ],
             success: vec![
-                Operation::Put { key: Base64(b"a".to_vec()), value: Base64(b"y".to_vec()), lease: 7 },
-                Operation::Delete { key: Base64(b"b".to_vec()) },
+                TxnOperation::Put { key: Base64(b"a".to_vec()), value: Base64(b"y".to_vec()), lease: 7 },
+                TxnOperation::Delete { key: Base64(b"b".to_vec()) },
             ],
         };
         assert_eq!(

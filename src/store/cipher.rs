@@ -1,24 +1,24 @@
-//! ChaCha20-Poly1305, which encrypts a rescue (feature `keychain`).
+//! ChaCha20-Poly1305, which encrypts a rescue and the record of a fleet (features `keychain` and `fleet`).
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
 /// The length of a nonce.
-pub(super) const NONCE_LENGTH: usize = ring::aead::NONCE_LEN;
+pub(crate) const NONCE_LENGTH: usize = ring::aead::NONCE_LEN;
 /// The length of the tag that follows the encrypted bytes.
-pub(super) const TAG_LENGTH: usize = 16;
+pub(crate) const TAG_LENGTH: usize = 16;
 
 /// A key.
 #[derive(Debug)]
-pub(super) struct Key(Box<LessSafeKey>);
+pub(crate) struct Key(Box<LessSafeKey>);
 
 impl Key {
     /// Returns the key of these bytes, if they are as many as a key has.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         UnboundKey::new(&CHACHA20_POLY1305, bytes).ok().map(|key| Self(Box::new(LessSafeKey::new(key))))
     }
 
     /// Encrypts `bytes` in place and returns the tag.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &self,
         nonce: [u8; NONCE_LENGTH],
         context: &[u8],
@@ -30,7 +30,7 @@ impl Key {
     }
 
     /// Decrypts `bytes` in place, their tag included, and returns the plain ones.
-    pub(super) fn open<'a>(
+    pub(crate) fn open<'a>(
         &self,
         nonce: [u8; NONCE_LENGTH],
         context: &[u8],

@@ -10,9 +10,9 @@
 //! 4. `state.json` with a new generation, which all other processes notice.
 
 mod choice;
-#[cfg(feature = "keychain")]
-mod cipher;
-#[cfg(not(feature = "keychain"))]
+#[cfg(any(feature = "keychain", feature = "fleet"))]
+pub(crate) mod cipher;
+#[cfg(not(any(feature = "keychain", feature = "fleet")))]
 #[path = "no_cipher.rs"]
 mod cipher;
 mod commit;

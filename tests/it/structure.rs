@@ -92,7 +92,7 @@ const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "secret", "store", "watch",
         ],
     ),
-    ("fleet", &["authority", "backoff", "config", "remedy", "secret"]),
+    ("fleet", &["authority", "backoff", "config", "document", "remedy", "secret", "store"]),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
     (
         "why",
@@ -146,7 +146,7 @@ const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("manager", &["filesystem", "process", "search_path", "sync"]),
     ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
-    ("fleet", &["text"]),
+    ("fleet", &["private_file", "text"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
     (
         "bin",

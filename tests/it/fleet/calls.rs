@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use codex_auth::fleet::{
-    Change, Comparison, Error, EtcdFailure, EtcdLimits, SharedStore, TransactionOutcome,
+    Change, Comparison, Error, EtcdFailure, EtcdLimits, KeyWatch, SharedStore, TransactionOutcome,
 };
 
 use super::etcd::{Etcd, PATIENT, URL, open, settings, store};
@@ -78,7 +78,7 @@ fn a_lease_that_is_not_renewed_ends() {
         let store = store();
         let lease = store.grant(Duration::from_secs(1)).await.unwrap();
         store.commit(&[], &[put_until("leader", "me", Some(lease))]).await.unwrap();
-        let mut watch = store.watch("leader");
+        let mut watch = KeyWatch::of(&store, "leader");
         while watch.next().await.unwrap().read.value.is_some() {}
         assert!(matches!(store.renew(lease).await, Err(Error::LeaseEnded)));
     });

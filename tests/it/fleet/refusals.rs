@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use codex_auth::config::Network;
-use codex_auth::fleet::{Error, EtcdFailure, SharedStore};
+use codex_auth::fleet::{Error, EtcdFailure, KeyWatch, SharedStore};
 
 use super::etcd::{Etcd, TLS_URL, URL, issuer, open, settings, store, user};
 use super::{put, with_network};
@@ -29,7 +29,7 @@ fn a_user_reaches_the_keys_of_the_fleet_only() {
         etcd.restart();
         store.commit(&[], &[put("fleet/record", "2")]).await.unwrap();
         etcd.restart();
-        assert!(store.watch("fleet/record").next().await.unwrap().read.value.is_some());
+        assert!(KeyWatch::of(&store, "fleet/record").next().await.unwrap().read.value.is_some());
 
         with_user.user = user("member", "marked-wrong");
         let error = open(with_user.clone()).read("fleet/record").await.unwrap_err();

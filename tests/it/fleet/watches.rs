@@ -29,7 +29,7 @@ fn a_watch_reports_the_value_and_then_every_change() {
     with_network(here!(), async || {
         let _etcd = Etcd::start();
         let store = store();
-        let mut watch = store.watch("record");
+        let mut watch = KeyWatch::of(&store, "record");
         assert_eq!(begin(&mut watch).await, None);
         for value in ["1", "2", "3"] {
             store.commit(&[], &[put("record", value)]).await.unwrap();
@@ -49,7 +49,7 @@ fn a_restart_is_a_gap_in_a_watch() {
         let mut etcd = Etcd::start();
         let store = store();
         store.commit(&[], &[put("record", "1")]).await.unwrap();
-        let mut watch = store.watch("record");
+        let mut watch = KeyWatch::of(&store, "record");
         assert_eq!(begin(&mut watch).await.as_deref(), Some("1"));
         etcd.restart();
         let (text, continuity, _) = next(&mut watch).await;
@@ -68,7 +68,7 @@ fn a_watch_shows_that_etcd_was_restored_from_a_backup() {
         store.commit(&[], &[put("record", "1")]).await.unwrap();
         let backup = etcd.back_up();
         store.commit(&[], &[put("record", "2")]).await.unwrap();
-        let mut watch = store.watch("record");
+        let mut watch = KeyWatch::of(&store, "record");
         let (_, _, before) = next(&mut watch).await;
         etcd.restore(&backup);
         let (text, continuity, after) = next(&mut watch).await;
@@ -88,7 +88,7 @@ fn a_watch_goes_on_after_a_compaction() {
     with_network(here!(), async || {
         let mut etcd = Etcd::start();
         let store = store();
-        let mut watch = store.watch("record");
+        let mut watch = KeyWatch::of(&store, "record");
         begin(&mut watch).await;
         etcd.kill();
         etcd.start_again();
@@ -107,7 +107,7 @@ fn a_watch_goes_on_after_etcd_was_stopped() {
     with_network(here!(), async || {
         let etcd = Etcd::start();
         let store = store();
-        let mut watch = store.watch("record");
+        let mut watch = KeyWatch::of(&store, "record");
         begin(&mut watch).await;
         etcd.suspend();
         etcd.resume();
