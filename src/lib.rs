@@ -153,7 +153,8 @@
 //! - [`login`] obtains and saves a credential; [`manager`] serves, refreshes and ends it for one process, and
 //!   [`blocking`] does so without an async runtime; `keeper` (feature `keeper`) refreshes it for the whole machine.
 //! - [`accounts`] keeps several logins in one home.
-//! - [`diagnosis`] examines what a login depends on, for a report; [`why`] explains a sign-out; [`error`] has the error type of the crate.
+//! - [`diagnosis`] examines what a login depends on, for a report; [`why`] explains a sign-out; `overview` (feature
+//!   `keeper`) follows all logins of a home, for a dashboard; [`error`] has the error type of the crate.
 //!
 //! A module imports only from those above it in this list. The library prints nothing, installs no signal handler, and
 //! reads the environment only in [`config`].
@@ -187,6 +188,8 @@ pub mod home;
 pub mod keeper;
 pub mod login;
 pub mod manager;
+#[cfg(feature = "keeper")]
+pub mod overview;
 pub mod redaction;
 pub mod remedy;
 pub mod secret;

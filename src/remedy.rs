@@ -48,6 +48,8 @@ pub enum Remedy {
     MountFolder,
     /// Store the login in the file, because Codex encrypts it in the keychain.
     ShareFile,
+    /// Restore what the link `auth.json` leads to, or make an account the active one.
+    RestoreLink,
     /// Unlock the keychain.
     UnlockKeychain,
     /// Store the login in the file, because there is no keychain.

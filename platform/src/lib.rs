@@ -24,4 +24,5 @@ pub mod service;
 mod space;
 pub mod sync;
 pub mod tcp_client;
+pub mod terminal;
 pub mod text;

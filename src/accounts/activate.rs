@@ -38,6 +38,16 @@ pub enum Activation {
     },
 }
 
+/// What happens to a link `auth.json` that does not lead to an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a caller must choose one of them")]
+pub enum ForeignLink {
+    /// It stays, which is an error.
+    Keep,
+    /// It is replaced; what it leads to stays.
+    Replace,
+}
+
 /// Returns the lifetime, in seconds, that the token of the outgoing login must have: if its token expires earlier, it is
 /// refreshed before the switch.
 #[must_use]
@@ -74,12 +84,17 @@ impl AccountWriter<'_> {
     /// - [`Error::LoggedOut`]: the account has no login.
     /// - [`Error::InKeychain`]: the login in use, or that of the account, is in the keychain.
     /// - [`Error::NoAccount`]: `auth.json` holds a login that is no account; [`Self::adopt`] makes it one.
-    /// - [`Error::LinkedElsewhere`]: it is a link of the user's.
+    /// - [`Error::LinkedElsewhere`]: it is a link of the user's, and `foreign` is [`ForeignLink::Keep`].
     /// - [`Error::Changed`]: another program changed it meanwhile.
     /// - [`Error::Store`].
     ///
     /// The account that was active stays active then.
-    pub fn activate(&mut self, id: &AccountId, environment: &Environment) -> Result<Activation, Error> {
+    pub fn activate(
+        &mut self,
+        id: &AccountId,
+        foreign: ForeignLink,
+        environment: &Environment,
+    ) -> Result<Activation, Error> {
         let account = self.entry(id)?.clone();
         let home = self.lease.home().clone();
         let before = ActiveLink::of(&home)?;
@@ -100,7 +115,7 @@ impl AccountWriter<'_> {
             return Err(Error::InKeychain);
         }
         match (&before, stored) {
-            (ActiveLink::Elsewhere(target), _) => {
+            (ActiveLink::Elsewhere(target), _) if foreign == ForeignLink::Keep => {
                 return Err(Error::LinkedElsewhere { link: home.document(), target: target.clone() });
             }
             (ActiveLink::None, Some(stored)) => return Err(Error::NoAccount { location: stored.location }),
@@ -147,7 +162,7 @@ impl AccountWriter<'_> {
 
     /// Records which account `auth.json` leads to; none while that changes, so that a link that another program removes
     /// is not mistaken for that of another account.
-    fn announce(&mut self, active: Option<AccountId>) -> Result<(), Error> {
+    pub(super) fn announce(&mut self, active: Option<AccountId>) -> Result<(), Error> {
         if self.set.file.active != active {
             self.set.file.active = active;
             self.write()?;

@@ -25,6 +25,9 @@ pub struct ChosenHome {
     pub account: Option<Account>,
     /// Why.
     pub reason: AccountReason,
+    /// The home with the accounts, if another program has removed or replaced its link `auth.json`:
+    /// [`super::AccountEditor::reconcile`] puts that right.
+    pub unlinked: Option<Home>,
 }
 
 /// Whether a pinned folder chooses the account.
@@ -131,10 +134,13 @@ impl ChosenHome {
         if set.is_empty() {
             // Only the path tells whether this is the folder of an account.
             return Ok(match AccountSet::outer(set.home())? {
-                Some((_, account)) => {
-                    Self { home: set.home().clone(), account: Some(account), reason: AccountReason::Home }
-                }
-                None => Self { home: set.home().clone(), account: None, reason: AccountReason::NoAccounts },
+                Some((outer, account)) => Self {
+                    home: set.home().clone(),
+                    account: Some(account),
+                    reason: AccountReason::Home,
+                    unlinked: unlinked(&outer)?,
+                },
+                None => Self::of_home(set.home().clone()),
             });
         }
         if pins == Pins::Followed
@@ -147,18 +153,24 @@ impl ChosenHome {
         }
         let account = set.active().cloned();
         let reason = if account.is_some() { AccountReason::Active } else { AccountReason::NoneActive };
-        Ok(Self { home: set.home().clone(), account, reason })
+        Ok(Self { home: set.home().clone(), account, reason, unlinked: unlinked(&set)? })
     }
 
     /// Returns `home` itself, for a process whose parent has chosen the account.
     #[must_use]
     pub fn of_home(home: Home) -> Self {
-        Self { home, account: None, reason: AccountReason::NoAccounts }
+        Self { home, account: None, reason: AccountReason::NoAccounts, unlinked: None }
     }
 
     fn of(set: &AccountSet, account: &Account, reason: AccountReason) -> Result<Self, Error> {
-        Ok(Self { home: set.home_of(account)?, account: Some(account.clone()), reason })
+        let (home, account) = (set.home_of(account)?, Some(account.clone()));
+        Ok(Self { home, account, reason, unlinked: unlinked(set)? })
     }
+}
+
+/// Returns the home of `set`, if another program has removed or replaced its link.
+fn unlinked(set: &AccountSet) -> Result<Option<Home>, Error> {
+    Ok(set.unlinked()?.is_some().then(|| set.home().clone()))
 }
 
 /// Returns the pin of the deepest folder that contains `here` or, if `here` is in a worktree of a git repository, the

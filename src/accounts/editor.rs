@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use codex_auth_platform::private_file::Removal;
+use codex_auth_platform::private_file::{self, Removal};
 
-use super::activate::Activation;
+use super::activate::{Activation, ForeignLink};
 use super::error::Error;
 use super::file::{Account, Pin};
 use super::import::AccountImport;
@@ -15,7 +15,7 @@ use super::writer::AccountWriter;
 use crate::config::Environment;
 use crate::home::Home;
 use crate::manager;
-use crate::store::{Lease, LockDeadline, Store as _, Stores, Waiting};
+use crate::store::{DocumentTarget, Lease, LockDeadline, Store as _, Stores, Waiting};
 
 /// The name of the account that the present login becomes.
 const FIRST_NAME: &str = "default";
@@ -23,8 +23,8 @@ const FIRST_NAME: &str = "default";
 /// Changes the accounts of a home. Every method takes the lease of the home, waits for it within one limit in total, and
 /// calls the observer while another process holds it.
 pub struct AccountEditor<'a> {
-    home: Home,
-    environment: &'a Environment,
+    pub(super) home: Home,
+    pub(super) environment: &'a Environment,
     deadline: LockDeadline,
     on_wait: &'a dyn Fn(&Waiting<'_>),
 }
@@ -107,7 +107,9 @@ impl<'a> AccountEditor<'a> {
             // If this fails too, the account is listed as logged out.
             let _ = writer.remove(&account.id, self.environment);
         }
-        stored.map(|_| account)
+        stored?;
+        writer.remember_user(&account.id, &import.document)?;
+        Ok(account)
     }
 
     /// Makes a login of the home that is no account one, after `account` has got a login. If there is none, and no account is
@@ -117,12 +119,13 @@ impl<'a> AccountEditor<'a> {
     /// # Errors
     /// As [`AccountWriter::adopt`] and [`AccountWriter::activate`].
     pub fn settle(&self, account: &Account) -> Result<Settlement, Error> {
+        self.remember_user(account)?;
         let adopted = self.adopt()?;
         let set = AccountSet::open(self.home.clone())?;
         if set.active().is_some() || *set.link() != ActiveLink::None {
             return Ok(Settlement { adopted, active: set.active().cloned() });
         }
-        match self.activate(account) {
+        match self.activate(account, ForeignLink::Keep) {
             Ok(_) => Ok(Settlement { adopted, active: Some(account.clone()) }),
             Err(Error::InKeychain) => Ok(Settlement { adopted, active: None }),
             Err(error) => Err(error),
@@ -143,11 +146,24 @@ impl<'a> AccountEditor<'a> {
                 Stores::open(self.home.clone(), self.environment)?.file().load(Duration::ZERO)?
             && let Some(account) = set.account_of_login(&stored.document, self.environment)?
         {
-            let lease = set.lease_for(account, &self.deadline, |waiting| (self.on_wait)(waiting))?;
-            self.finish_rescue(&lease)?;
-            AccountWriter::new(&lease)?.absorb(account)?;
+            self.absorb(&set, account)?;
             return Ok(Some(account.clone()));
         }
+        if ActiveLink::of(&self.home)? != ActiveLink::None {
+            return Ok(None);
+        }
+        self.adopt_as(&AccountName::parse(FIRST_NAME)?)
+    }
+
+    /// Moves the login in the file of the home into the folder of `account`, and makes that the active one.
+    pub(super) fn absorb(&self, set: &AccountSet, account: &Account) -> Result<(), Error> {
+        let lease = set.lease_for(account, &self.deadline, |waiting| (self.on_wait)(waiting))?;
+        self.finish_rescue(&lease)?;
+        AccountWriter::new(&lease)?.absorb(account)
+    }
+
+    /// Makes a login of the home that is no account a new one, called `name` or that with a number.
+    pub(super) fn adopt_as(&self, name: &AccountName) -> Result<Option<Account>, Error> {
         let lease = self.lease(&self.home)?;
         let mut writer = AccountWriter::new(&lease)?;
         let has_account = writer.set().active().is_some() || ActiveLink::of(&self.home)? != ActiveLink::None;
@@ -155,8 +171,25 @@ impl<'a> AccountEditor<'a> {
             return Ok(None);
         }
         self.finish_rescue(&lease)?;
-        let name = writer.free_name(&AccountName::parse(FIRST_NAME)?);
+        let name = writer.free_name(name);
         writer.adopt(&name, self.environment).map(Some)
+    }
+
+    /// Removes a link `auth.json` that leads nowhere, because no lease can be taken through it.
+    fn remove_broken_link(&self, set: &AccountSet, foreign: ForeignLink) -> Result<(), Error> {
+        if let (ActiveLink::Elsewhere(target), ForeignLink::Keep) = (set.link(), foreign) {
+            return Err(Error::LinkedElsewhere { link: self.home.document(), target: target.clone() });
+        }
+        if !DocumentTarget::is_broken(&self.home) {
+            return Ok(());
+        }
+        let lease =
+            Lease::acquire_at_broken_link(&self.home, &self.deadline, |waiting| (self.on_wait)(waiting))?;
+        lease.check_folders()?;
+        if DocumentTarget::is_broken(&self.home) && ActiveLink::of(&self.home)? == *set.link() {
+            private_file::remove_link(&self.home.document())?;
+        }
+        Ok(())
     }
 
     /// Makes the account the active one, after completing what killed processes left of both logins. Takes the leases of
@@ -164,13 +197,14 @@ impl<'a> AccountEditor<'a> {
     ///
     /// # Errors
     /// As [`AccountWriter::activate`].
-    pub fn activate(&self, account: &Account) -> Result<Activation, Error> {
+    pub fn activate(&self, account: &Account, foreign: ForeignLink) -> Result<Activation, Error> {
         let set = AccountSet::open(self.home.clone())?;
+        self.remove_broken_link(&set, foreign)?;
         let incoming = set.home_of(account)?;
         self.finish_rescue(&self.lease(&incoming)?)?;
         let lease = set.lease_for(account, &self.deadline, |waiting| (self.on_wait)(waiting))?;
         self.finish_rescue(&lease)?;
-        AccountWriter::new(&lease)?.activate(&account.id, self.environment)
+        AccountWriter::new(&lease)?.activate(&account.id, foreign, self.environment)
     }
 
     /// As [`AccountWriter::unlink`].
@@ -181,6 +215,15 @@ impl<'a> AccountEditor<'a> {
         let lease = self.lease(&self.home)?;
         self.finish_rescue(&lease)?;
         AccountWriter::new(&lease)?.unlink()
+    }
+
+    /// As [`AccountWriter::recover`].
+    ///
+    /// # Errors
+    /// As [`AccountWriter::recover`].
+    pub fn recover(&self) -> Result<Vec<Account>, Error> {
+        let lease = self.lease(&self.home)?;
+        AccountWriter::new(&lease)?.recover(self.environment)
     }
 
     /// As [`AccountWriter::rename`].
@@ -233,11 +276,11 @@ impl<'a> AccountEditor<'a> {
         Ok(ReservedAccount { account: writer.create(name)?, is_new: true })
     }
 
-    fn lease(&self, home: &Home) -> Result<Lease, Error> {
+    pub(super) fn lease(&self, home: &Home) -> Result<Lease, Error> {
         Ok(Lease::acquire(home, &self.deadline, |waiting| (self.on_wait)(waiting))?)
     }
 
-    fn finish_rescue(&self, lease: &Lease) -> Result<(), Error> {
+    pub(super) fn finish_rescue(&self, lease: &Lease) -> Result<(), Error> {
         manager::finish_rescue(lease, self.environment).map_err(|error| Error::Unfinished(Box::new(error)))
     }
 }

@@ -32,6 +32,14 @@ pub enum Error {
         /// The home.
         home: PathBuf,
     },
+    /// No account is listed, but there are folders of accounts.
+    #[error("there is no account {name}: {} is lost, and there are folders of accounts", list.display())]
+    ListLost {
+        /// What was asked for.
+        name: String,
+        /// The list.
+        list: PathBuf,
+    },
     /// Another account has this name.
     #[error("there is an account {name} already")]
     NameTaken {
@@ -57,6 +65,12 @@ pub enum Error {
     UserIsHere {
         /// The account, or a description of the login.
         name: String,
+    },
+    /// A document is a copy of a login that was logged out here.
+    #[error("{} is a copy of a login that was logged out here, so its tokens are revoked", path.display())]
+    EndedLogin {
+        /// The file.
+        path: PathBuf,
     },
     /// There is no file to import.
     #[error("{} does not exist", path.display())]
@@ -87,7 +101,7 @@ pub enum Error {
         version: i64,
     },
     /// `auth.json` is a link that does not lead to an account.
-    #[error("{} is a link to {}, which is not an account of this home; replace it with the file", link.display(), target.display())]
+    #[error("{} is a link to {}, which is not an account of this home", link.display(), target.display())]
     LinkedElsewhere {
         /// The link.
         link: PathBuf,

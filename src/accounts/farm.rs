@@ -15,8 +15,15 @@ const SHARED_FOLDERS: [&str; 5] =
 const SHARED_FILES: [&str; 3] = ["config.toml", ".credentials.json", "installation_id"];
 /// The databases of Codex, besides those that are in the home around: a link made beforehand is what it creates them
 /// through. Their journals are created beside the databases.
-const DATABASES: [&str; 5] =
-    ["goals_1.sqlite", "logs_2.sqlite", "memories_1.sqlite", "queue_1.sqlite", "state_5.sqlite"];
+const DATABASES: [&str; 7] = [
+    "agent_message_board_1.sqlite",
+    "goals_1.sqlite",
+    "logs_2.sqlite",
+    "memories_1.sqlite",
+    "queue_1.sqlite",
+    "state_5.sqlite",
+    "thread_history_1.sqlite",
+];
 
 /// Makes the folder of an account a home that a program can be started in: creates the links that are missing. Everything
 /// else in it is the account's own: `auth.json` and its locks, `codex-auth`, `tmp`, the folders of Codex's daemon, and

@@ -4,11 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use codex_auth_platform::private_file::{self, FileMode, Links, MountPolicy};
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::error::Error;
 use super::name::{AccountId, AccountName};
+use crate::document::AuthDocument;
 use crate::home::Home;
+use crate::secret::Fingerprint;
 use crate::store::Lease;
 
 /// The format that this version writes and reads.
@@ -25,6 +27,8 @@ pub struct Account {
     pub name: AccountName,
     /// Where its login is.
     pub place: AccountPlace,
+    /// The user of its last login, also after a logout; empty if that login names none. `None` if it is not known.
+    pub(super) user: Option<String>,
     /// Set while the login is moved between `auth.json` of the home and the folder of the account.
     pub(super) moving: Option<Moving>,
 }
@@ -76,7 +80,12 @@ pub(super) struct AccountsFile {
     pub(super) pins: Vec<Pin>,
     /// The account that `auth.json` last led to, according to this program.
     pub(super) active: Option<AccountId>,
+    /// The fingerprints of the refresh tokens of removed accounts, the latest last.
+    pub(super) ended: Vec<String>,
 }
+
+/// The most fingerprints of removed accounts that are remembered.
+const MAX_ENDED: usize = 64;
 
 impl AccountsFile {
     /// Reads the file of `home`; `None` if there is none.
@@ -109,11 +118,19 @@ impl AccountsFile {
         };
         let pins = tables(&text, "pin").filter_map(pin).collect();
         let active = text.get("active").and_then(Item::as_str).and_then(AccountId::parse);
-        Ok(Some(Self { accounts, pins, active, text }))
+        let ended = text.get("ended").and_then(Item::as_array).into_iter().flatten();
+        let ended = ended.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        Ok(Some(Self { accounts, pins, active, ended, text }))
     }
 
     pub(super) fn account(&self, id: &AccountId) -> Option<&Account> {
         self.accounts.iter().find(|account| account.id == *id)
+    }
+
+    /// Remembers the fingerprints of the refresh tokens of an account that is removed.
+    pub(super) fn end(&mut self, fingerprints: impl IntoIterator<Item = Fingerprint>) {
+        self.ended.extend(fingerprints.into_iter().map(|fingerprint| fingerprint.to_string()));
+        self.ended.drain(..self.ended.len().saturating_sub(MAX_ENDED));
     }
 
     /// Replaces the file with these accounts, pins and active account. Requires the lease of `home`.
@@ -126,6 +143,10 @@ impl AccountsFile {
             Some(id) => self.text["active"] = value(id.as_str()),
             None => drop(self.text.remove("active")),
         }
+        match self.ended.is_empty() {
+            true => drop(self.text.remove("ended")),
+            false => self.text["ended"] = value(self.ended.iter().collect::<Array>()),
+        }
         let (accounts, pins) = (self.accounts.clone(), self.pins.clone());
         self.update(
             "account",
@@ -135,6 +156,7 @@ impl AccountsFile {
                 set(table, "id", Some(account.id.as_str()));
                 set(table, "name", Some(account.name.as_str()));
                 set(table, "place", (account.place == AccountPlace::Home).then_some("home"));
+                set(table, "user", account.user.as_deref());
                 set(table, "moving", account.moving.map(Moving::as_str));
             },
         );
@@ -180,6 +202,11 @@ impl AccountsFile {
     }
 }
 
+/// Returns the user of a login as [`Account::user`] has it.
+pub(super) fn user_of(document: &AuthDocument) -> Option<String> {
+    Some(document.identity().user_id.unwrap_or_default())
+}
+
 /// Returns the path of the file.
 fn path(home: &Home) -> PathBuf {
     home.accounts_file()
@@ -196,7 +223,8 @@ fn read_account(table: &Table) -> Option<Account> {
         Some("out") => Some(Moving::Out),
         _ => None,
     };
-    Some(Account { id: id(table, "id")?, name, place, moving })
+    let user = string(table, "user").map(str::to_owned);
+    Some(Account { id: id(table, "id")?, name, place, user, moving })
 }
 
 fn tables<'a>(text: &'a DocumentMut, name: &str) -> impl Iterator<Item = &'a Table> {

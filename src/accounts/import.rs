@@ -31,6 +31,7 @@ impl AccountImport {
     ///
     /// # Errors
     /// - [`Error::UserIsHere`]: an account or the login of the home is of the same user.
+    /// - [`Error::EndedLogin`]: it is an old copy of a login that was logged out here.
     /// - [`Error::NoFile`]: there is no such file.
     /// - [`Error::Store`]: it cannot be read or is not a document, or a login here cannot be read.
     pub fn read(set: &AccountSet, path: &Path, environment: &Environment) -> Result<Self, Error> {
@@ -53,9 +54,14 @@ impl AccountImport {
 
     /// Checks that its user is not logged in here.
     pub(super) fn check(&self, set: &AccountSet, environment: &Environment) -> Result<(), Error> {
-        match set.find_user(&self.document, environment)? {
-            Some(name) => Err(Error::UserIsHere { name }),
-            None => Ok(()),
+        if let Some(name) = set.find_user(&self.document, environment)? {
+            return Err(Error::UserIsHere { name });
+        }
+        match self.document.fingerprint() {
+            Some(fingerprint) if set.has_ended(fingerprint)? => {
+                Err(Error::EndedLogin { path: self.path.clone() })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -64,9 +70,7 @@ impl AccountImport {
     /// # Errors
     /// None in fact: `account` is a valid name.
     pub fn suggested_name(&self) -> Result<AccountName, Error> {
-        let email = self.document.claims().email.as_deref();
-        let local = email.and_then(|email| email.split('@').next()).and_then(AccountName::from_text);
-        Ok(local.map_or_else(|| AccountName::parse("account"), Ok)?)
+        suggested_name(&self.document)
     }
 
     /// Stores the document in the home of an account without a login. Requires the lease of that home.
@@ -77,6 +81,13 @@ impl AccountImport {
         let choice = stores.choose(Some(login_store(stores)))?;
         Ok(login::commit_login(&mut stores.writer(lease)?, &choice, &self.document)?)
     }
+}
+
+/// Returns a name for the account of a login, as [`AccountImport::suggested_name`] does.
+pub(super) fn suggested_name(document: &AuthDocument) -> Result<AccountName, Error> {
+    let email = document.claims().email.as_deref();
+    let local = email.and_then(|email| email.split('@').next()).and_then(AccountName::from_text);
+    Ok(local.map_or_else(|| AccountName::parse("account"), Ok)?)
 }
 
 /// Returns the store for a login of an account: the one that `config.toml` names, because all accounts share it, else the

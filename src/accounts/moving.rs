@@ -11,7 +11,7 @@ use codex_auth_platform::private_file::{self, FileMode, Links, MountPolicy};
 use serde_json::{Map, Value};
 
 use super::error::Error;
-use super::file::{Account, AccountPlace, Moving};
+use super::file::{Account, AccountPlace, Moving, user_of};
 use super::name::AccountName;
 use super::set::ActiveLink;
 use super::writer::AccountWriter;
@@ -55,6 +55,7 @@ impl AccountWriter<'_> {
             StoreKind::Keychain => AccountPlace::Home,
         };
         let mut account = self.new_account(name.clone(), place)?;
+        account.user = user_of(&stored.document);
         if place == AccountPlace::Home {
             self.set.file.accounts.push(account.clone());
             self.write()?;
@@ -127,6 +128,9 @@ impl AccountWriter<'_> {
         private_file::replace_with_link(&path, &ActiveLink::target(&home, &account.id))?;
         drop(commit);
         self.set.file.active = Some(account.id.clone());
+        if let Ok(document) = AuthDocument::parse(&bytes) {
+            self.entry(&account.id)?.user = user_of(&document);
+        }
         self.write()
     }
 

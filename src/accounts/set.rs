@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::private_file;
+use codex_auth_platform::private_file::{self, Links};
 
 use super::error::Error;
 use super::file::{Account, AccountPlace, AccountsFile, Pin};
 use super::name::AccountId;
-use crate::config::Environment;
-use crate::document::AuthDocument;
+use crate::config::{Environment, StoreKind};
+use crate::document::{AuthDocument, AuthMode};
 use crate::home::Home;
+use crate::secret::Fingerprint;
 use crate::store::{HomeState, StoredDocument, Stores};
 
 /// The accounts of a home, as read once. Reading takes no lock.
@@ -139,11 +140,14 @@ impl AccountSet {
     /// Returns the account with this name, or with this id.
     ///
     /// # Errors
-    /// [`Error::Unknown`]; [`Error::NoAccounts`].
+    /// [`Error::Unknown`]; [`Error::NoAccounts`]; [`Error::ListLost`].
     pub fn find(&self, name: &str) -> Result<&Account, Error> {
         let by_name = self.accounts().find(|account| account.name.as_str().eq_ignore_ascii_case(name));
         let by_id = || AccountId::parse(name).and_then(|id| self.get(&id));
         by_name.or_else(by_id).ok_or_else(|| match self.is_empty() {
+            true if self.unlisted().is_ok_and(|unlisted| !unlisted.is_empty()) => {
+                Error::ListLost { name: name.to_owned(), list: self.home.accounts_file() }
+            }
             true => Error::NoAccounts { name: name.to_owned(), home: self.home.path().to_owned() },
             false => Error::Unknown {
                 name: name.to_owned(),
@@ -160,6 +164,63 @@ impl AccountSet {
             ActiveLink::Elsewhere(_) => None,
             ActiveLink::None => self.accounts().find(|account| account.place == AccountPlace::Home),
         }
+    }
+
+    /// Returns the folders of accounts with a login that the list does not name: the list was lost.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the folders cannot be read.
+    pub fn unlisted(&self) -> Result<Vec<AccountId>, Error> {
+        let mut unlisted = Vec::new();
+        for name in private_file::names(&self.home.accounts())? {
+            let Some(id) = name.to_str().and_then(AccountId::parse) else { continue };
+            if self.file.account(&id).is_none() && self.holds_login(&id)? {
+                unlisted.push(id);
+            }
+        }
+        unlisted.sort();
+        Ok(unlisted)
+    }
+
+    /// Whether the folder of an account has a login, which may be in the keychain.
+    pub(super) fn holds_login(&self, id: &AccountId) -> Result<bool, Error> {
+        let folder = self.folder_of(id);
+        if private_file::stamp(&folder.join("auth.json"), Links::Refuse)?.is_some() {
+            return Ok(true);
+        }
+        let (state, _) = HomeState::read_own(&Home::at(folder)?)?;
+        Ok(state.store == Some(StoreKind::Keychain))
+    }
+
+    /// Returns whether `document`, which `account` holds, is not of the user of the login that this program stored there:
+    /// another program has written through the link.
+    #[must_use]
+    pub fn is_replaced(&self, account: &Account, document: &AuthDocument) -> bool {
+        let user = document.identity().user_id;
+        match (account.user.as_deref(), user.as_deref()) {
+            (None, _) => false,
+            (Some(""), user) => user.is_some(),
+            (Some(before), Some(now)) => before != now,
+            // The id may be missing in a login of the same user.
+            (Some(_), None) => document.mode() == Some(AuthMode::ApiKey),
+        }
+    }
+
+    /// Returns the account that `auth.json` led to, if another program has removed or replaced the link since and
+    /// [`super::AccountEditor::reconcile`] has something to do about it.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the files cannot be examined.
+    pub fn unlinked(&self) -> Result<Option<&Account>, Error> {
+        let active = self.file.active.as_ref().and_then(|id| self.get(id));
+        let Some(account) = active.filter(|account| account.place == AccountPlace::Folder) else {
+            return Ok(None);
+        };
+        let is_there = |path: &Path| Ok::<_, Error>(private_file::stamp(path, Links::Refuse)?.is_some());
+        let is_changed = self.link == ActiveLink::None
+            && (is_there(&self.home.document())?
+                || is_there(&self.folder_of(&account.id).join("auth.json"))?);
+        Ok(is_changed.then_some(account))
     }
 
     /// Returns the home of an account.
@@ -190,6 +251,21 @@ impl AccountSet {
             return Ok(Some(format!("the login of {}", self.home.path().display())));
         }
         Ok(None)
+    }
+
+    /// Returns whether the refresh token of this fingerprint is one of a login that was logged out here.
+    pub(super) fn has_ended(&self, fingerprint: Fingerprint) -> Result<bool, Error> {
+        let mut homes = vec![self.home.clone()];
+        for account in self.accounts() {
+            homes.push(self.home_of(account)?);
+        }
+        for home in homes {
+            let (state, _) = HomeState::read_own(&home)?;
+            if state.spent.contains(&fingerprint) {
+                return Ok(true);
+            }
+        }
+        Ok(self.file.ended.contains(&fingerprint.to_string()))
     }
 
     /// Returns the homes that a login for `account` must not be in already: those of the other accounts, and the home
@@ -250,7 +326,7 @@ fn has_user(home: &Home, document: &AuthDocument, environment: &Environment) -> 
     let stored = Stores::open(home.clone(), environment)?.find()?.stored;
     let (state, _) = HomeState::read(home)?;
     let spent = document.fingerprint().is_some_and(|fingerprint| state.spent.contains(&fingerprint));
-    Ok(spent || stored.is_some_and(|stored| is_of_same_user(&stored, document)))
+    Ok(stored.is_some_and(|stored| spent || is_of_same_user(&stored, document)))
 }
 
 fn is_of_same_user(stored: &StoredDocument, document: &AuthDocument) -> bool {

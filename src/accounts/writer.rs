@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use codex_auth_platform::private_file::{self, Links, Removal};
+use codex_auth_platform::private_file::{self, Removal};
 
 use super::error::Error;
-use super::file::{Account, AccountPlace, Pin};
+use super::file::{Account, AccountPlace, Pin, user_of};
+use super::import::suggested_name;
 use super::name::{AccountId, AccountName};
 use super::set::{AccountSet, ActiveLink};
 use crate::config::Environment;
+use crate::document::AuthDocument;
 use crate::failpoint;
 use crate::home::Home;
-use crate::store::{self, FileStore, Lease, Store as _, Stores};
+use crate::store::{self, FileStore, HomeState, Lease, Store as _, Stores};
 
 /// Changes the accounts of a home under its lease.
 #[derive(Debug)]
@@ -54,6 +56,36 @@ impl<'lease> AccountWriter<'lease> {
         Ok(account)
     }
 
+    /// Lists the accounts again whose folders have a login and that the list does not name, each with a name like that of
+    /// its user.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: a login cannot be read, or `accounts.toml` cannot be written; nothing was changed.
+    pub fn recover(&mut self, environment: &Environment) -> Result<Vec<Account>, Error> {
+        let link = ActiveLink::of(self.lease.home())?;
+        let mut recovered = Vec::new();
+        for id in self.set.unlisted()? {
+            let home = Home::at(self.set.folder_of(&id))?;
+            let stored = Stores::open(home, environment)?.find()?.stored;
+            let name = match &stored {
+                Some(stored) => suggested_name(&stored.document)?,
+                None => AccountName::parse("account")?,
+            };
+            let name = self.free_name(&name);
+            if link == ActiveLink::Account(id.clone()) {
+                self.set.file.active = Some(id.clone());
+            }
+            let user = stored.as_ref().and_then(|stored| user_of(&stored.document));
+            let account = Account { id, name, place: AccountPlace::Folder, user, moving: None };
+            self.set.file.accounts.push(account.clone());
+            recovered.push(account);
+        }
+        if !recovered.is_empty() {
+            self.write()?;
+        }
+        Ok(recovered)
+    }
+
     /// Changes the name of an account, and nothing else.
     ///
     /// # Errors
@@ -81,6 +113,8 @@ impl<'lease> AccountWriter<'lease> {
             private_file::remove_link(&self.lease.home().document())?;
             failpoint::at("account link removed");
         }
+        let (state, _) = HomeState::read_own(&self.set.home_of(&account)?)?;
+        self.set.file.end(state.spent);
         self.forget(id)?;
         failpoint::at("account forgotten");
         if account.place == AccountPlace::Folder {
@@ -153,7 +187,7 @@ impl<'lease> AccountWriter<'lease> {
 
     pub(super) fn new_account(&self, name: AccountName, place: AccountPlace) -> Result<Account, Error> {
         let id = AccountId::random().map_err(Error::Random)?;
-        Ok(Account { id, name, place, moving: None })
+        Ok(Account { id, name, place, user: None, moving: None })
     }
 
     /// Creates the folder of an account, which shares `config.toml` with the home.
@@ -168,6 +202,17 @@ impl<'lease> AccountWriter<'lease> {
         let folder = self.set.folder_of(id);
         private_file::create_directory(&folder)?;
         Ok(folder)
+    }
+
+    /// Remembers the user of the login that an account holds.
+    pub(super) fn remember_user(&mut self, id: &AccountId, document: &AuthDocument) -> Result<(), Error> {
+        let user = user_of(document);
+        let entry = self.entry(id)?;
+        if entry.user != user {
+            entry.user = user;
+            self.write()?;
+        }
+        Ok(())
     }
 
     pub(super) fn entry(&mut self, id: &AccountId) -> Result<&mut Account, Error> {
@@ -193,16 +238,15 @@ impl<'lease> AccountWriter<'lease> {
         Ok(())
     }
 
-    /// Removes the folders of removed accounts. A folder with a document stays, whatever it is.
+    /// Removes the folders of removed accounts. A folder with a login stays, whatever it is.
     fn remove_leftovers(&self) -> Result<(), Error> {
         let accounts = self.lease.home().accounts();
         for name in private_file::names(&accounts)? {
             let Some(id) = name.to_str().and_then(AccountId::parse) else { continue };
             let is_used =
                 self.set.file.account(&id).is_some() || *self.set.link() == ActiveLink::Account(id.clone());
-            let folder = accounts.join(id.as_str());
-            if !is_used && private_file::stamp(&folder.join("auth.json"), Links::Refuse)?.is_none() {
-                private_file::remove_tree(&folder)?;
+            if !is_used && !self.set.holds_login(&id)? {
+                private_file::remove_tree(&accounts.join(id.as_str()))?;
             }
         }
         Ok(())

@@ -10,8 +10,11 @@ use super::request::{LoginRequest, RequestBody, RequestError};
 use super::token::{InvalidTokenResponse, TokenResponse};
 use crate::secret::Secret;
 
-/// The timeout of either exchange.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The timeout of the exchange for tokens. A login holds the lease of its home meanwhile, for which other processes wait
+/// at most a minute.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The timeout of the exchange for an API key, without which a login is complete too.
+const API_KEY_TIMEOUT: Duration = Duration::from_secs(10);
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 
@@ -60,7 +63,7 @@ impl Authority {
             ("client_id", client_id(&provenance)),
             ("code_verifier", authorization.verifier.expose()),
         ];
-        self.post_form(&issuer.token_endpoint(), &fields, &authorization.code).await
+        self.post_form(&issuer.token_endpoint(), &fields, &authorization.code, TOKEN_TIMEOUT).await
     }
 
     /// Requests the API key of an account, as Codex does after a browser login.
@@ -77,7 +80,7 @@ impl Authority {
             ("subject_token_type", ID_TOKEN),
         ];
         let endpoint = issuer.token_endpoint();
-        let response = self.post_form(&endpoint, &fields, id_token).await?;
+        let response = self.post_form(&endpoint, &fields, id_token, API_KEY_TIMEOUT).await?;
         required(response.access_token, "access_token").map_err(|error| RequestError::Unanswered {
             endpoint,
             cause: MissingResponse::Undecodable(error),
@@ -89,9 +92,10 @@ impl Authority {
         endpoint: &Endpoint,
         fields: &[(&'static str, &str)],
         secret: &Secret,
+        timeout: Duration,
     ) -> Result<TokenResponse, RequestError> {
         let (body, redacted) = (RequestBody::Form(fields), secret.clone());
-        let request = LoginRequest { endpoint, body, redacted, timeout: REQUEST_TIMEOUT };
+        let request = LoginRequest { endpoint, body, redacted, timeout };
         TokenResponse::from_json(&request.fetch(self).await?)
             .map_err(|error| request.unanswered(MissingResponse::Undecodable(error)))
     }

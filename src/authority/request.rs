@@ -161,6 +161,13 @@ impl RequestError {
         }
     }
 
+    /// Returns whether the authority may have done what was asked: it sent no usable response, or a proxy did not wait
+    /// for it.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unanswered { .. }) || matches!(self.status(), Some(500 | 502 | 504))
+    }
+
     /// Returns the error code of the response, in lower case.
     #[must_use]
     pub fn code(&self) -> Option<&str> {

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::endpoint::{Endpoint, EndpointError, client_id};
 use crate::claims::Claims;
 use crate::config::Environment;
-use crate::document::{AuthDocument, AuthMode, Identity, NewTokens, TokenOwner, Tokens};
+use crate::document::{AuthDocument, AuthMode, Identity, NewTokens, Provenance, TokenOwner, Tokens};
 use crate::secret::{Secret, write_exact};
 
 /// A refresh request.
@@ -97,14 +97,34 @@ impl Revocation {
         Self { endpoint, token, kind: TokenKind::Refresh { client_id } }
     }
 
-    /// Revokes the refresh token of `tokens`, else the access token; `None` if it has neither.
-    #[must_use]
-    fn of_tokens(endpoint: Endpoint, client_id: String, tokens: &Tokens) -> Option<Self> {
+    /// Revokes the refresh token, else the access token; `None` if there is neither.
+    fn of_tokens(
+        environment: &Environment,
+        provenance: &Provenance,
+        [refresh_token, access_token]: [&Option<Secret>; 2],
+    ) -> Result<Option<Self>, EndpointError> {
         let usable = |token: &Option<Secret>| token.clone().filter(|token| !token.is_empty());
-        if let Some(token) = usable(&tokens.refresh_token) {
-            return Some(Self::of_refresh_token(endpoint, client_id, token));
-        }
-        usable(&tokens.access_token).map(|token| Self::of_access_token(endpoint, token))
+        let endpoint = Endpoint::revoke(environment, provenance)?;
+        Ok(match (usable(refresh_token), usable(access_token)) {
+            (Some(token), _) => {
+                Some(Self::of_refresh_token(endpoint, client_id(provenance).to_owned(), token))
+            }
+            (None, Some(token)) => Some(Self::of_access_token(endpoint, token)),
+            (None, None) => None,
+        })
+    }
+
+    /// Revokes the tokens of a response that is in no document: the refresh token, else the access token; `None` if it
+    /// has neither.
+    ///
+    /// # Errors
+    /// As [`Self::of_document`].
+    pub fn of_response(
+        environment: &Environment,
+        provenance: &Provenance,
+        tokens: &NewTokens,
+    ) -> Result<Option<Self>, EndpointError> {
+        Self::of_tokens(environment, provenance, [&tokens.refresh_token, &tokens.access_token])
     }
 
     /// Revokes a login that the authority issued to Codex: by its refresh token, or by the access token if that is
@@ -119,8 +139,7 @@ impl Revocation {
         let issued = matches!(document.mode(), Some(AuthMode::ChatGpt | AuthMode::Unknown(_)));
         let own = |tokens: &&Tokens| issued && tokens.owner == TokenOwner::ThisDocument;
         let Some(tokens) = document.tokens().filter(own) else { return Ok(None) };
-        let endpoint = Endpoint::revoke(environment, &tokens.provenance)?;
-        Ok(Self::of_tokens(endpoint, client_id(&tokens.provenance).to_owned(), tokens))
+        Self::of_tokens(environment, &tokens.provenance, [&tokens.refresh_token, &tokens.access_token])
     }
 
     pub(super) fn body(&self) -> Zeroizing<Vec<u8>> {
@@ -384,8 +403,11 @@ mod tests {
             (r#"{"access_token":""}"#, None),
         ] {
             let document = AuthDocument::parse(format!(r#"{{"tokens":{tokens}}}"#).as_bytes()).unwrap();
-            let revocation =
-                Revocation::of_tokens(endpoint(), "app_1".to_owned(), document.tokens().unwrap());
+            let tokens_of = document.tokens().unwrap();
+            let pair = [&tokens_of.refresh_token, &tokens_of.access_token];
+            let provenance = Provenance::new(None, Some("app_1".to_owned()));
+            let environment = Environment::for_home("/");
+            let revocation = Revocation::of_tokens(&environment, &provenance, pair).unwrap();
             let written = revocation.map(|revocation| revocation.body());
             assert_eq!(written.as_ref().map(|body| text(body)), body, "{tokens}");
         }

@@ -30,7 +30,9 @@ pub enum UserLocation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TerminalKind {
-    /// Lines of text.
+    /// Lines of text, without a cursor that moves: `TERM` is `dumb` or not set.
+    Dumb,
+    /// Text.
     Plain,
     /// Block characters and colours.
     Rich,
@@ -46,10 +48,10 @@ impl TerminalEnv {
         // The usual precedence of the locale variables.
         let locale = [LC_ALL, LC_CTYPE, LANG].into_iter().find_map(&value);
         let terminal = match value(TERM) {
-            Some(term) if term != OsStr::new("dumb") && locale.is_some_and(|name| is_unicode(&name)) => {
-                TerminalKind::Rich
-            }
-            _ => TerminalKind::Plain,
+            None => TerminalKind::Dumb,
+            Some(term) if term == OsStr::new("dumb") => TerminalKind::Dumb,
+            Some(_) if locale.is_some_and(|name| is_unicode(&name)) => TerminalKind::Rich,
+            Some(_) => TerminalKind::Plain,
         };
         Self { user: person, kind: terminal }
     }
@@ -90,8 +92,8 @@ mod tests {
             (&[("TERM", "xterm"), ("LANG", "en_GB.UTF-8")][..], TerminalKind::Rich),
             (&[("TERM", "xterm"), ("LC_ALL", "C.utf8")], TerminalKind::Rich),
             (&[("TERM", "xterm"), ("LC_ALL", "C"), ("LANG", "en_GB.UTF-8")], TerminalKind::Plain),
-            (&[("TERM", "dumb"), ("LANG", "en_GB.UTF-8")], TerminalKind::Plain),
-            (&[("LANG", "en_GB.UTF-8")], TerminalKind::Plain),
+            (&[("TERM", "dumb"), ("LANG", "en_GB.UTF-8")], TerminalKind::Dumb),
+            (&[("LANG", "en_GB.UTF-8")], TerminalKind::Dumb),
             (&[("TERM", "xterm")], TerminalKind::Plain),
         ] {
             assert_eq!(read(set).kind, terminal, "{set:?}");

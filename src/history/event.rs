@@ -266,7 +266,7 @@ recorded_enum! {
 recorded_enum! {
     /// What a change by another program looks like.
     ForeignChange {
-        /// A login appeared where none was recorded.
+        /// A login that is not in the records of this library: another program, or an older version, stored it.
         Appeared,
         /// The same account with a token that was not seen before: another program refreshed it, or logged in again.
         NewTokens,

@@ -156,7 +156,7 @@ impl RefusalCause {
 impl ForeignChange {
     fn words(self) -> &'static str {
         match self {
-            Self::Appeared => "another program has logged in",
+            Self::Appeared => "a login is stored that is not in these records",
             Self::NewTokens => "another program has refreshed the login, or logged in again",
             Self::OtherAccount => "another program has logged in to another account",
             Self::OldCopy => "an old copy of the login is stored",

@@ -101,7 +101,7 @@ pub enum ExportError {
         home: PathBuf,
     },
     /// The path cannot be stored or bound.
-    #[error("{folder:?} cannot be exported: the path {problem}")]
+    #[error("{folder:?} cannot be an export: the path {problem}")]
     Path {
         /// The folder.
         folder: PathBuf,
@@ -148,17 +148,6 @@ impl Export {
             ExportedLogin::Account { account_id, user_id }
         });
         Ok(Self { folder, uid: None, require_uid: None, login })
-    }
-
-    /// Checks whether the folder can be listed and hold a socket.
-    pub(super) fn check_path(&self) -> Result<(), ExportError> {
-        let problem = match () {
-            () if self.folder.to_str().is_none() => "is not UTF-8",
-            () if has_control_characters(&self.folder) => "contains a control character, such as a line end",
-            () if self.socket().as_os_str().len() > peer::MAX_PATH_BYTES => "is too long for a socket",
-            () => return Ok(()),
-        };
-        Err(ExportError::Path { folder: self.folder.clone(), problem })
     }
 
     /// An export that was removed may be exported again: a killed process can have left its document.
@@ -293,8 +282,17 @@ impl Export {
     }
 }
 
-fn has_control_characters(path: &Path) -> bool {
-    path.to_string_lossy().chars().any(char::is_control)
+/// Checks whether a folder can be listed and hold a socket.
+pub(super) fn check_path(folder: &Path) -> Result<(), ExportError> {
+    let problem = match folder.to_str() {
+        None => "is not UTF-8",
+        Some(text) if text.chars().any(char::is_control) => {
+            "contains a control character, such as a line end"
+        }
+        Some(_) if folder.join(SOCKET).as_os_str().len() > peer::MAX_PATH_BYTES => "is too long for a socket",
+        Some(_) => return Ok(()),
+    };
+    Err(ExportError::Path { folder: folder.to_owned(), problem })
 }
 
 /// The workspace and the user of the access token.

@@ -8,7 +8,7 @@ use codex_auth_platform::private_file::{self, FileMode, FolderLocation, Links, M
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::export::{Export, ExportError, ExportOptions, ExportedLogin, owner};
+use super::export::{Export, ExportError, ExportOptions, ExportedLogin, check_path, owner};
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::document::AuthDocument;
@@ -52,7 +52,7 @@ impl Export {
             return Err(ExportError::Home { folder, home: home.path().to_owned() });
         }
         let export = Self { folder, uid: options.uid, require_uid: options.require_uid, login };
-        export.check_path()?;
+        check_path(&export.folder)?;
         if !ExportList::read(home)?.contains(&export.folder) {
             export.check_is_empty()?;
         }
@@ -116,16 +116,24 @@ impl ExportList {
     /// longer write. A token that was handed in works until it expires.
     ///
     /// # Errors
-    /// [`ExportError::NotExported`], [`ExportError::File`], [`ExportError::List`], [`ExportError::Lock`].
+    /// [`ExportError::NotExported`], [`ExportError::Path`], [`ExportError::File`], [`ExportError::List`],
+    /// [`ExportError::Lock`].
     pub fn remove(home: &Home, folder: &Path, environment: &Environment) -> Result<Export, ExportError> {
         // The folder itself may be gone, or replaced by a link.
         let spelled = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let folder = located(folder).unwrap_or_else(|_| spelled.clone());
+        let position = |list: &Self| {
+            let of = |folder: &Path| list.exports.iter().position(|export| export.folder == folder);
+            of(&spelled).or_else(|| of(&folder))
+        };
+        let missing = || {
+            check_path(&folder).err().unwrap_or_else(|| ExportError::NotExported { folder: folder.clone() })
+        };
+        // Without exports there may be no folder for the lock.
+        position(&Self::read(home)?).ok_or_else(missing)?;
         let locked = LockedExports::acquire(home, environment.lock_timeout)?;
         let mut list = Self::read(home)?;
-        let position = |folder: &Path| list.exports.iter().position(|export| export.folder == folder);
-        let position = position(&spelled).or_else(|| position(&folder));
-        let export = list.exports.remove(position.ok_or(ExportError::NotExported { folder })?);
+        let export = list.exports.remove(position(&list).ok_or_else(missing)?);
         list.write(home, &locked)?;
         record(home, environment, HistoryEvent::ExportRemoved);
         export.withdraw()?;

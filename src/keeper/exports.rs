@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::export::{Export, ExportError};
 use super::export_list::{ExportList, LockedExports};
 use super::file_watch::FileWatch;
-use super::private_home::PrivateHome;
+use super::private_home::{PrivateHome, PrivateHomes};
 use super::publication::{WritePolicy, publish};
 use super::shared::KeeperShared;
 use super::singleton::Error;
@@ -27,6 +27,9 @@ use crate::manager::Snapshot;
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How long changes in the exported folders wait, so that a container that may write there cannot keep the keeper busy.
 const FOLDER_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often the private homes of runs are looked at while there are some: no event tells that a command has ended.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The exports of the keeper's home.
 pub(super) struct ExportServer {
@@ -76,12 +79,16 @@ impl ExportServer {
             let (home, now) = (self.shared.home.clone(), self.shared.clock.now());
             let before: Vec<_> = self.served.iter().map(|served| served.written.clone()).collect();
             // An account without exports costs no thread.
-            let outcome = match before.is_empty() && has_none(&home) {
-                true => Ok(Ok(WriteOutcome::default())),
-                false => tokio::task::spawn_blocking(move || write_all(&home, &snapshot, now, &before)).await,
+            let is_idle = before.is_empty() && has_none(&home);
+            let work = move || (sweep(&home), write_all(&home, &snapshot, now, &before));
+            let outcome = match is_idle {
+                true => Ok((PrivateHomes::None, Ok(WriteOutcome::default()))),
+                false => tokio::task::spawn_blocking(work).await,
             };
+            let mut homes = PrivateHomes::None;
             match outcome {
-                Ok(Ok(outcome)) => {
+                Ok((left, Ok(outcome))) => {
+                    homes = left;
                     self.log(outcome.failures);
                     self.listen(outcome.written);
                     let documents = outcome.documents;
@@ -90,7 +97,7 @@ impl ExportServer {
                         folders = (!documents.is_empty()).then(|| (documents.clone(), watch(&documents)));
                     }
                 }
-                Ok(Err(error)) => self.log(vec![format!("cannot export the login: {error}")]),
+                Ok((_, Err(error))) => self.log(vec![format!("cannot export the login: {error}")]),
                 Err(error) => tracing::error!(%error, "cannot export the login"),
             }
             let earliest = tokio::time::Instant::now() + FOLDER_PAUSE;
@@ -103,7 +110,14 @@ impl ExportServer {
                     None => std::future::pending().await,
                 }
             };
+            let next_sweep = async {
+                match homes {
+                    PrivateHomes::InUse => tokio::time::sleep(SWEEP_INTERVAL).await,
+                    PrivateHomes::None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                () = next_sweep => {}
                 changed = snapshots.changed() => if changed.is_err() {
                     std::future::pending::<()>().await;
                 },
@@ -168,6 +182,14 @@ fn has_none(home: &Home) -> bool {
     [home.export_list(), home.runs()].iter().all(|path| filesystem::presence(path) == Presence::Absent)
 }
 
+/// Removes the homes that killed runs have left.
+fn sweep(home: &Home) -> PrivateHomes {
+    PrivateHome::sweep(home).unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot remove the homes of runs that have ended");
+        PrivateHomes::None
+    })
+}
+
 /// Writes or removes the documents of all exports of `home`, and returns those whose folder can be used. Those that were
 /// served `before` with the same options are written only if they differ.
 fn write_all(
@@ -176,10 +198,6 @@ fn write_all(
     now: Timestamp,
     before: &[WrittenExport],
 ) -> Result<WriteOutcome, ExportError> {
-    // A killed `codex run` has left its home.
-    if let Err(error) = PrivateHome::sweep(home) {
-        tracing::warn!(%error, "cannot remove the homes of runs that have ended");
-    }
     if before.is_empty() && filesystem::presence(&home.export_list()) == Presence::Absent {
         return Ok(WriteOutcome::default());
     }

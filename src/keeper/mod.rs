@@ -32,13 +32,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::Mutex;
+use tokio::sync::watch::Receiver;
 
 pub use self::accounts::{AccountKeepers, RefresherFactory};
 pub use self::client::{Client, ClientError, RefreshPolicy};
 pub use self::export::{Export, ExportError, ExportOptions, ExportedLogin};
 pub use self::export_list::ExportList;
 use self::exports::ExportServer;
-pub use self::private_home::PrivateHome;
+pub use self::private_home::{PrivateHome, PrivateHomes};
 pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus};
 use self::schedule::{Due, due};
 use self::shared::{KeeperShared, RetryTimes};
@@ -103,6 +104,12 @@ impl Keeper {
         let spread = random_fraction();
         let shared = KeeperShared { lock, home, manager, refresher, clock, files, flight, spread };
         Self { shared: Arc::new(shared), watch }
+    }
+
+    /// Returns a receiver of the number of reads of the store, as [`WatchHandle::reads`] does.
+    #[must_use]
+    pub fn reads(&self) -> Receiver<u64> {
+        self.watch.reads()
     }
 
     /// Keeps the login fresh, serves `socket` and the exports of the home until `ended` completes. Then it waits for a running refresh, so that

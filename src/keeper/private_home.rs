@@ -87,14 +87,15 @@ impl PrivateHome {
         self.lock.share_with_child(command);
     }
 
-    /// Removes the private homes of runs that have ended, below `home`.
+    /// Removes the private homes of runs that have ended, below `home`. Returns whether others are in use.
     ///
     /// # Errors
     /// [`ExportError::Lock`], [`ExportError::File`].
-    pub fn sweep(home: &Home) -> Result<(), ExportError> {
+    pub fn sweep(home: &Home) -> Result<PrivateHomes, ExportError> {
         let runs = home.runs();
+        let mut left = PrivateHomes::None;
         if private_file::names(&runs)?.is_empty() {
-            return Ok(());
+            return Ok(left);
         }
         // Under this lock no home is without its own.
         let _locked = LockedExports::acquire(home, LOCK_WAIT)?;
@@ -102,12 +103,22 @@ impl PrivateHome {
             let folder = runs.join(&name);
             match FileLock::acquire(&folder.join(LOCK), LockFileMode::Private, Wait::No) {
                 Ok(_free) => remove(&folder, &name)?,
-                Err(lock::Error::Held { .. }) => {}
+                Err(lock::Error::Held { .. }) => left = PrivateHomes::InUse,
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(left)
     }
+}
+
+/// Whether there are private homes of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PrivateHomes {
+    /// There are none.
+    None,
+    /// A run, or the command of a killed run, uses one.
+    InUse,
 }
 
 fn remove(folder: &Path, name: &OsStr) -> Result<(), ExportError> {

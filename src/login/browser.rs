@@ -8,9 +8,8 @@ use tokio::time::timeout;
 
 use super::callback::{BadCallback, CallbackOutcome, Delivery, PendingCallback};
 use super::error::Error;
-use super::exchange::{ApiKeyRequest, exchange};
 use super::listener::{CallbackListener, LoginVerdict};
-use super::pending::PendingLogin;
+use super::pending::{ApiKeyRequest, PendingLogin};
 use super::pkce::Pkce;
 use super::port;
 use super::setup::{LoginSetup, random};
@@ -81,18 +80,16 @@ impl BrowserLogin {
         PasteHandle { callback: Arc::clone(&self.callback), redirect_uri: self.redirect_uri.clone() }
     }
 
-    /// Waits for the redirect, at most [`BROWSER_LOGIN_TIMEOUT`], and gets the tokens. The browser shows a failure at
-    /// once; it shows success when [`Self::announce`] is called.
+    /// Waits for the redirect, at most [`BROWSER_LOGIN_TIMEOUT`]. The browser shows a failure at once; it shows the
+    /// result of the commit when [`Self::announce`] is called.
     ///
-    /// Dropping the future cancels the login and revokes the tokens that were issued by then.
+    /// Dropping the future cancels the login.
     ///
     /// # Errors
     /// - [`Error::Declined`], [`Error::NoEntitlement`], [`Error::NoCode`]: as the redirect said.
-    /// - [`Error::Forbidden`]: the workspace is not allowed; the tokens were revoked.
     /// - [`Error::TimedOut`]; [`Error::Yielded`] if a later login of this home took over.
-    /// - [`Error::Request`], [`Error::Document`], [`Error::Thread`].
     pub async fn obtain(&mut self) -> Result<PendingLogin, Error> {
-        let obtained = self.wait_and_exchange().await;
+        let obtained = self.wait_for_code().await;
         match &obtained {
             Ok(_) => {}
             // No browser waits, but the login that asked for the port does.
@@ -112,7 +109,7 @@ impl BrowserLogin {
         self.listener.announce(verdict).await;
     }
 
-    async fn wait_and_exchange(&mut self) -> Result<PendingLogin, Error> {
+    async fn wait_for_code(&mut self) -> Result<PendingLogin, Error> {
         let outcome = timeout(BROWSER_LOGIN_TIMEOUT, self.listener.outcome()).await;
         let code = match outcome.map_err(|_| Error::TimedOut(BROWSER_LOGIN_TIMEOUT))? {
             CallbackOutcome::Code(code) => code,
@@ -121,8 +118,8 @@ impl BrowserLogin {
             CallbackOutcome::Yield => return Err(Error::Yielded),
         };
         let (verifier, redirect_uri) = (self.pkce.verifier.clone(), self.redirect_uri.clone());
-        exchange(&self.setup, Authorization { code, verifier, redirect_uri }, ApiKeyRequest::IfAvailable)
-            .await
+        let authorization = Authorization { code, verifier, redirect_uri };
+        Ok(PendingLogin::of_code(authorization, ApiKeyRequest::IfAvailable))
     }
 }
 

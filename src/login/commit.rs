@@ -53,6 +53,20 @@ pub fn commit_login(
     // A rescue that cannot be recovered here is left for the next refresh, which can revoke it.
     let _ = writer.recover();
     record_recoveries(writer, &Clock::system());
+    commit_recorded(writer, choice, document, &mut |_, _| Ok(()))
+}
+
+/// Called immediately before a login is stored, with the logins that are stored now; an error ends the login.
+pub(super) type RecordCommit<'a> = &'a mut dyn FnMut(&mut Writer<'_>, &[&AuthDocument]) -> Result<(), Error>;
+
+/// As [`commit_login`], for a caller that has checked the choice and recovered, and whose `record` names what is to be
+/// revoked if this process is killed.
+pub(super) fn commit_recorded(
+    writer: &mut Writer<'_>,
+    choice: &StoreChoice,
+    document: &AuthDocument,
+    record: RecordCommit<'_>,
+) -> Result<StoreReport, Error> {
     let ended = writer.save_interrupted_logout().ok().flatten();
     // An unreadable old login must not prevent a new one.
     let old = writer.stores().find_readable().ok().and_then(|found| found.stored);
@@ -67,7 +81,7 @@ pub fn commit_login(
 
     let (kind, note) = writer.stores().resolve(choice.selection);
     let mut notes: Vec<_> = writer.take_notes().into_iter().chain(note).collect();
-    let written = match store_in(writer, kind, choice, document, old.as_ref()) {
+    let written = match store_in(writer, kind, choice, document, old.as_ref(), record) {
         // The keychain refused, and nothing was written to it.
         Err(error)
             if kind == StoreKind::Keychain
@@ -75,7 +89,7 @@ pub fn commit_login(
                 && !error.is_unknown() =>
         {
             notes.push(StorageNote::KeychainSkipped { reason: error.to_string() });
-            store_in(writer, StoreKind::File, choice, document, old.as_ref())?
+            store_in(writer, StoreKind::File, choice, document, old.as_ref(), record)?
         }
         written => written?,
     };
@@ -156,6 +170,7 @@ fn store_in(
     choice: &StoreChoice,
     document: &AuthDocument,
     old: Option<&StoredDocument>,
+    record: RecordCommit<'_>,
 ) -> Result<SelectedLogin, Error> {
     if kind == StoreKind::Keychain && document.fingerprint().is_some() {
         Seal::for_store(writer.lease(), kind, &writer.stores().keychain(), writer.stores().timeout())?;
@@ -171,6 +186,9 @@ fn store_in(
             (StoreContent::Document(stored), _) => Some(&stored.document),
             _ => None,
         };
+        let stored = [superseded, there.document(), other.as_ref().ok().and_then(StoreContent::document)];
+        record(writer, &stored.into_iter().flatten().collect::<Vec<_>>())?;
+        failpoint::at("login recorded");
         let finished = match writer.replace(kind, there.seen(), document, WriteIntent::Login, |state| {
             record_login(state, document, superseded);
         }) {
@@ -179,6 +197,7 @@ fn store_in(
                 continue;
             }
             Ok(ReplaceOutcome::Written(written)) => {
+                failpoint::at("login written");
                 writer.select(choice.selection).map(|setting| (written, setting))
             }
             Err(error) => Err(error),

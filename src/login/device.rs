@@ -5,8 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::Error;
-use super::exchange::{ApiKeyRequest, exchange};
-use super::pending::PendingLogin;
+use super::pending::{ApiKeyRequest, PendingLogin};
 use super::setup::LoginSetup;
 use crate::authority::{Authorization, DeviceCode, DeviceStart, PollOutcome, RequestError};
 use crate::remedy::ErrorKind;
@@ -66,9 +65,7 @@ impl DeviceLogin {
         self.ends.saturating_duration_since(Instant::now())
     }
 
-    /// Waits for approval and gets the tokens.
-    ///
-    /// Dropping the future cancels the login and revokes the tokens that were issued by then.
+    /// Waits for approval. Dropping the future cancels the login.
     ///
     /// Polls at the interval that the authority asks for, and less often if it asks to slow down or the network fails.
     /// Network failures do not end the login.
@@ -76,11 +73,10 @@ impl DeviceLogin {
     /// # Errors
     /// - [`Error::CodeExpired`]: the code was not approved within [`DEVICE_CODE_LIFETIME`].
     /// - [`Error::Declined`]: the user declined.
-    /// - [`Error::Forbidden`]: the workspace is not allowed; the tokens were revoked.
-    /// - [`Error::Request`], [`Error::Document`], [`Error::Thread`].
+    /// - [`Error::Request`].
     pub async fn obtain(&mut self) -> Result<PendingLogin, Error> {
         let authorization = self.wait_for_approval().await?;
-        exchange(&self.setup, authorization, ApiKeyRequest::None).await
+        Ok(PendingLogin::of_code(authorization, ApiKeyRequest::None))
     }
 
     async fn wait_for_approval(&self) -> Result<Authorization, Error> {

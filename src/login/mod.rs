@@ -28,7 +28,6 @@ mod callback;
 mod commit;
 mod device;
 mod error;
-mod exchange;
 mod import;
 
 #[cfg(feature = "browser-login")]
@@ -44,6 +43,7 @@ mod session;
 mod setup;
 mod supersede;
 mod token;
+mod transaction;
 
 #[cfg(feature = "browser-login")]
 pub use self::browser::{BROWSER_LOGIN_TIMEOUT, BrowserLogin, BrowserMessage, PasteError, PasteHandle};
@@ -53,7 +53,8 @@ pub use self::error::{Error, HandedInHome, OccupiedPort};
 pub use self::import::{CodexImport, ImportOutcome, ImportSource};
 
 pub use self::pending::{PendingExchanges, PendingLogin};
-pub use self::session::{CommittedLogin, LoginOwner, LoginSession};
+pub use self::session::{CommittedLogin, LoginSession};
 pub use self::setup::LoginSetup;
 pub use self::supersede::{OldLoginPolicy, RevocationSkipped, SupersedeOutcome};
 pub use self::token::{VerifiedToken, access_token};
+pub use self::transaction::LoginOwner;

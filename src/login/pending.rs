@@ -1,84 +1,55 @@
-//! Logins that were obtained and are neither stored nor revoked yet.
+//! Logins that are to be stored, and those whose tokens are neither stored nor revoked yet.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use codex_auth_platform::sync::lock;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use super::commit::{StoreReport, commit_login};
-use crate::authority;
+use crate::authority::{self, Authorization};
 use crate::document::AuthDocument;
-use crate::store::{self, StoreChoice, Stores, Writer};
 
-/// A login that was obtained and is not stored yet. Dropping it revokes the tokens that the authority issued for it.
+/// A login that the user has approved, or a credential that they supplied. [`LoginSession::commit`] gets its tokens and
+/// stores it; no tokens exist before that, so that it may be dropped.
 ///
-/// The revocation runs on a thread of the library; [`PendingExchanges::finish`] waits for it.
+/// [`LoginSession::commit`]: super::LoginSession::commit
 #[derive(Debug)]
-#[must_use = "a login that is dropped is revoked"]
-pub struct PendingLogin {
-    document: AuthDocument,
-    /// Notifies the thread that got the tokens that they are stored; if this is dropped, that thread revokes them.
-    committed: Option<oneshot::Sender<()>>,
+#[must_use = "it is stored by `LoginSession::commit`"]
+pub struct PendingLogin(pub(super) LoginSource);
+
+/// How the credential of a login is obtained.
+#[derive(Debug)]
+pub(super) enum LoginSource {
+    /// By the exchange of a code, and by a request for an API key.
+    Code(Authorization, ApiKeyRequest),
+    Supplied(Box<AuthDocument>),
+}
+
+/// Whether to request an API key with the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ApiKeyRequest {
+    None,
+    #[cfg_attr(not(feature = "browser-login"), expect(dead_code, reason = "used by browser logins"))]
+    IfAvailable,
 }
 
 impl PendingLogin {
-    /// Creates a login with new tokens. The receiver gets a value once it is stored, and an error if it is dropped.
-    pub(super) fn from_authority(document: AuthDocument) -> (Self, oneshot::Receiver<()>) {
-        let (sender, committed) = oneshot::channel();
-        (Self { document, committed: Some(sender) }, committed)
-    }
-
-    /// Returns the document to store.
-    #[must_use]
-    pub fn document(&self) -> &AuthDocument {
-        &self.document
-    }
-
-    /// Stores it as [`commit_login`] does. If that fails, its tokens are revoked, unless it is in a store all the same
-    /// or that cannot be found out.
-    ///
-    /// # Errors
-    /// As [`commit_login()`].
-    pub(super) fn commit(
-        self,
-        writer: &mut Writer<'_>,
-        choice: &StoreChoice,
-    ) -> Result<StoreReport, store::Error> {
-        let report = commit_login(writer, choice, &self.document);
-        let is_stored = match &report {
-            Ok(_) => true,
-            Err(error) => self.may_be_stored(writer.stores(), error),
-        };
-        if is_stored && let Some(sender) = self.committed {
-            // The receiver may be gone only if its thread is.
-            let _ = sender.send(());
-        }
-        report
-    }
-
-    /// Whether it may be stored although storing it failed with `error`.
-    fn may_be_stored(&self, stores: &Stores, error: &store::Error) -> bool {
-        match stores.find_readable() {
-            Ok(found) => {
-                found.stored.is_some_and(|stored| stored.document.revision() == self.document.revision())
-            }
-            // The store cannot be read: only errors after the write leave it open.
-            Err(_) => error.is_unknown() || matches!(error, store::Error::WriteLost { .. }),
-        }
+    pub(super) fn of_code(authorization: Authorization, api_key: ApiKeyRequest) -> Self {
+        Self(LoginSource::Code(authorization, api_key))
     }
 }
 
 impl From<AuthDocument> for PendingLogin {
     /// Wraps a credential that the user supplied: the authority issued nothing for it, and nothing is revoked.
     fn from(document: AuthDocument) -> Self {
-        Self { document, committed: None }
+        Self(LoginSource::Supplied(Box::new(document)))
     }
 }
 
 /// The logins whose tokens may exist at the authority and are neither stored nor revoked yet. Clones share one list.
 ///
-/// Await [`Self::finish`] before the program exits.
+/// Await [`Self::finish`] before the program exits. If it exits all the same, the rescue names the tokens, and the next
+/// holder of the lease revokes them.
 #[derive(Clone, Default)]
 pub struct PendingExchanges(Arc<ExchangeList>);
 
@@ -89,11 +60,11 @@ struct ExchangeList {
 }
 
 impl PendingExchanges {
-    /// Waits until the tokens of every login are stored or revoked. That takes at most the timeouts of a token exchange
-    /// and a revocation, unless the caller itself still holds a [`PendingLogin`].
+    /// Waits until every login has ended: its tokens are stored or revoked, or none were issued. That takes at most the
+    /// timeouts of a token exchange and a revocation.
     ///
     /// # Errors
-    /// A revocation failed since the last call: the tokens may stay valid until they expire.
+    /// A revocation failed since the last call: the next holder of the lease tries again.
     pub async fn finish(&self) -> Result<(), authority::Error> {
         // The sender lives in `self`, so this cannot fail.
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;

@@ -1,46 +1,31 @@
 //! The transaction of a login: checks the store, commits under the lease, and revokes the login that was replaced.
 
 use std::io;
+use std::sync::Mutex;
+use std::thread;
 
-use tokio::task::spawn_blocking;
+use codex_auth_platform::sync::lock;
+use tokio::sync::oneshot;
 
 use super::commit::StoreReport;
 use super::error::{Error, HandedInHome};
 use super::pending::{PendingExchanges, PendingLogin};
 use super::setup::LoginSetup;
 use super::supersede::{OldLoginPolicy, SupersedeOutcome, supersede};
+use super::transaction::{LoginOwner, LoginPlan, ReplacedRecord, StoredLogin};
 use crate::authority::Issuer;
 use crate::config::{Environment, LoginMethod, StoreSelection};
 use crate::document::AuthDocument;
+use crate::failpoint;
 use crate::home::Home;
 use crate::manager;
-use crate::store::{self, Lease, LockDeadline, LoginSpace, StoreChoice, Stores, Waiting};
+use crate::store::{self, LockDeadline, Stores, Waiting};
 
 /// One login into one home, from the checks before the user is asked to the revocation of the login that it replaced.
 ///
 /// Clones share the limit of waits for locks, the cancellation and the reserved space.
 #[derive(Clone, Debug)]
-pub struct LoginSession {
-    setup: LoginSetup,
-    stores: Stores,
-    choice: StoreChoice,
-    policy: OldLoginPolicy,
-    owner: LoginOwner,
-    others: Vec<Home>,
-    deadline: LockDeadline,
-    space: LoginSpace,
-}
-
-/// Whose login may replace the one that is stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LoginOwner {
-    /// Anyone's.
-    #[default]
-    Anyone,
-    /// That of the same user, for the home of an account.
-    SameUser,
-}
+pub struct LoginSession(LoginPlan);
 
 impl LoginSession {
     /// Checks that `config.toml` permits `method`, and that a login can be stored in `store` or in the store that is
@@ -66,7 +51,7 @@ impl LoginSession {
         stores.check(&choice)?;
         let space = stores.reserve_login()?;
         let (stores, deadline) = (stores.clone(), LockDeadline::after(environment.lock_timeout));
-        Ok(Self {
+        Ok(Self(LoginPlan {
             setup,
             stores,
             choice,
@@ -75,7 +60,7 @@ impl LoginSession {
             others: Vec::new(),
             deadline,
             space,
-        })
+        }))
     }
 
     /// Checks that a login into the home of `stores` would stay: that it is neither the private home of a run, nor one
@@ -96,116 +81,108 @@ impl LoginSession {
     /// Returns the same session with another authority.
     #[must_use]
     pub fn with_issuer(self, issuer: Issuer) -> Self {
-        Self { setup: self.setup.with_issuer(issuer), ..self }
+        Self(LoginPlan { setup: self.0.setup.with_issuer(issuer), ..self.0 })
     }
 
     /// Returns the same session for another program, as [`LoginSetup::with_originator`].
     #[must_use]
     pub fn with_originator(self, originator: impl Into<String>) -> Self {
-        Self { setup: self.setup.with_originator(originator), ..self }
+        Self(LoginPlan { setup: self.0.setup.with_originator(originator), ..self.0 })
     }
 
     /// Returns the same session with its logins in the list of `exchanges`.
     #[must_use]
     pub fn with_exchanges(self, exchanges: PendingExchanges) -> Self {
-        Self { setup: self.setup.with_exchanges(exchanges), ..self }
+        Self(LoginPlan { setup: self.0.setup.with_exchanges(exchanges), ..self.0 })
     }
 
     /// Returns the policy for the replaced login.
     #[must_use]
     pub fn old_login_policy(&self) -> OldLoginPolicy {
-        self.policy
+        self.0.policy
     }
 
     /// Returns the same session with another policy for the replaced login.
     #[must_use]
     pub fn with_old_login_policy(self, policy: OldLoginPolicy) -> Self {
-        Self { policy, ..self }
+        Self(LoginPlan { policy, ..self.0 })
     }
 
     /// Returns the same session, for a home whose login may be replaced by those of `owner` only.
     #[must_use]
     pub fn with_owner(self, owner: LoginOwner) -> Self {
-        Self { owner, ..self }
+        Self(LoginPlan { owner, ..self.0 })
     }
 
     /// Returns the same session, for a login that must not be the one of another account, in one of these homes.
     #[must_use]
     pub fn with_other_homes(self, others: Vec<Home>) -> Self {
-        Self { others, ..self }
+        Self(LoginPlan { others, ..self.0 })
     }
 
     /// Returns the context for the flow that obtains the login.
     #[must_use]
     pub fn setup(&self) -> &LoginSetup {
-        &self.setup
+        &self.0.setup
     }
 
     /// Cancels [`Self::commit`], now or when it is called. Returns `false` if the commit has begun: then it is
     /// completed.
     #[must_use = "a commit that has begun is not cancelled"]
     pub fn cancel(&self) -> bool {
-        self.deadline.cancel()
+        self.0.deadline.cancel()
     }
 
-    /// Stores `login` under the lease, after completing what a killed process left behind. Calls `on_wait` while
-    /// another process holds the lease. A login that is not stored is revoked in the background; await
-    /// [`PendingExchanges::finish`] before exiting.
+    /// Gets the tokens of `login` and stores them under the lease, after completing what a killed process left behind.
+    /// Calls `on_wait` while another process holds the lease; nothing is requested from the authority meanwhile. A login
+    /// that is not stored is revoked in the background; await [`PendingExchanges::finish`] before exiting.
     ///
-    /// [`Self::cancel`] or dropping the future ends the wait for the lease or for Codex's `auth.lock`. After that the
-    /// commit is completed. Needs a tokio runtime.
+    /// If the process is killed, the next holder of the lease revokes the tokens that are not stored, and the login that
+    /// this one has replaced.
+    ///
+    /// # Cancellation
+    /// [`Self::cancel`] or dropping the future ends the login, unless the document is being written: then it is
+    /// completed. The work is done on a thread of the library, and needs the time and macro features of tokio only.
     ///
     /// # Errors
+    /// - [`Error::Request`], [`Error::Document`]: the authority issued no tokens, or unusable ones.
+    /// - [`Error::Forbidden`]: the workspace is not allowed; the tokens are revoked.
     /// - [`Error::Store`] with [`store::Error::Interrupted`]: it was cancelled; nothing was changed.
+    /// - [`Error::Store`] with [`store::Error::Lock`]: another process holds the lease; nothing was requested.
     /// - [`Error::Store`] with [`store::Error::AnotherUser`]: the login of another user is stored, and the session is for
     ///   the same user only.
     /// - [`Error::Store`] with [`store::Error::LoggedInAlready`]: the same user is logged in, in the same workspace, in
     ///   one of [`Self::with_other_homes`].
     /// - [`Error::Store`]: as [`super::commit_login()`]; the tokens are revoked unless the login may be stored all the
     ///   same.
+    /// - [`Error::Thread`]: nothing was requested.
     /// - [`Error::Panicked`]: the login may be stored.
     pub async fn commit(
         &self,
         login: impl Into<PendingLogin>,
         on_wait: impl FnMut(&Waiting<'_>) + Send + 'static,
     ) -> Result<CommittedLogin, Error> {
-        let (session, login) = (self.clone(), login.into());
-        let document = login.document().clone();
-        let dropped = CancelOnDrop(&self.deadline);
-        let committed = spawn_blocking(move || session.commit_blocking(login, on_wait)).await;
+        let (plan, login, open) = (self.0.clone(), login.into(), self.0.setup.exchanges.open());
+        let (deliver, delivered) = oneshot::channel();
+        // The caller's runtime may stop at any time, which would drop a task and the tokens in it.
+        let work = move || {
+            let stored = plan.run(login, &open, on_wait);
+            // If the future was dropped, the next holder of the lease revokes the replaced login.
+            drop(deliver.send(stored));
+            drop(open);
+        };
+        thread::Builder::new().name("codex-auth login".to_owned()).spawn(work).map_err(Error::Thread)?;
+        let dropped = CancelOnDrop(&self.0.deadline);
+        let stored = tokio::select! {
+            biased;
+            stored = delivered => stored,
+            () = self.0.deadline.cancelled() => return Err(store::Error::Interrupted.into()),
+        };
         drop(dropped);
-        let report = committed.map_err(|error| Error::Panicked(io::Error::other(error)))??;
-        Ok(CommittedLogin { session: self.clone(), document, report })
-    }
-
-    fn commit_blocking(
-        &self,
-        login: PendingLogin,
-        on_wait: impl FnMut(&Waiting<'_>),
-    ) -> Result<StoreReport, store::Error> {
-        let lease = Lease::acquire(self.stores.home(), &self.deadline, on_wait)?;
-        if self.deadline.is_cancelled() {
-            return Err(store::Error::Interrupted);
-        }
-        self.space.release();
-        // A rescue that cannot be completed must not prevent a new login.
-        let _ = manager::finish_rescue(&lease, &self.setup.environment);
-        let mut writer = self.stores.writer(&lease)?;
-        // A login that cannot be read has no owner to protect.
-        let stored = writer.stores().find_readable().ok().and_then(|found| found.stored);
-        if self.owner == LoginOwner::SameUser
-            && let Some(stored) =
-                stored.filter(|stored| !stored.document.may_be_replaced_by(login.document()))
-        {
-            return Err(store::Error::AnotherUser { location: stored.location });
-        }
-        for home in &self.others {
-            let there = Stores::open(home.clone(), &self.setup.environment)?.find_readable()?.stored;
-            if let Some(there) = there.filter(|there| there.document.is_same_login_as(login.document())) {
-                return Err(store::Error::LoggedInAlready { location: there.location });
-            }
-        }
-        login.commit(&mut writer, &self.choice)
+        let ended = |_| Error::Panicked(io::Error::other("the thread ended early"));
+        let StoredLogin { document, report, record } = stored.map_err(ended)??;
+        let record = Mutex::new(record);
+        Ok(CommittedLogin { plan: self.0.clone(), document, report, record })
     }
 }
 
@@ -219,12 +196,16 @@ impl Drop for CancelOnDrop<'_> {
 }
 
 /// A login that is stored.
+///
+/// If a replaced login is to be revoked, this holds the lease of the home until [`Self::announce`] has revoked it, or it
+/// is dropped; then the next holder of the lease revokes it.
 #[derive(Debug)]
 #[must_use = "the replaced login is revoked by `announce`"]
 pub struct CommittedLogin {
-    session: LoginSession,
+    plan: LoginPlan,
     document: AuthDocument,
     report: StoreReport,
+    record: Mutex<Option<ReplacedRecord>>,
 }
 
 impl CommittedLogin {
@@ -241,12 +222,23 @@ impl CommittedLogin {
     }
 
     /// Runs `announcement`, which reports the success to the user, and revokes the replaced login at the same time, by
-    /// the session's policy. The login stays stored whatever the outcome, and if the future is dropped.
+    /// the session's policy. The login stays stored whatever the outcome, and if the future is dropped; the next holder
+    /// of the lease tries a revocation again that failed or was cut off.
     pub async fn announce(&self, announcement: impl Future<Output = ()>) -> SupersedeOutcome {
-        let Self { session, document, report } = self;
-        let history = manager::history(&session.stores, session.setup.clock.clone()).ok();
-        let revoking = supersede(&session.setup, session.policy, report, document, history.as_ref());
-        let ((), outcome) = tokio::join!(announcement, revoking);
+        let Self { plan, document, report, record } = self;
+        let record = lock(record).take();
+        let history = manager::history(&plan.stores, plan.setup.clock.clone()).ok();
+        let revoke = async {
+            let superseded = supersede(&plan.setup, plan.policy, report, document, history.as_ref()).await;
+            failpoint::at("replaced login revoked");
+            if let Some(record) = record
+                && !superseded.has_failed
+            {
+                record.clear();
+            }
+            superseded.outcome
+        };
+        let ((), outcome) = tokio::join!(announcement, revoke);
         outcome
     }
 }

@@ -45,8 +45,45 @@ pub enum RevocationSkipped {
     UnknownAccount,
 }
 
+/// What is done with the tokens of a replaced login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SupersedePlan {
+    /// It has none that could be revoked, or those of the new login.
+    Nothing,
+    Skip(RevocationSkipped),
+    Revoke,
+}
+
+/// Decides by `policy` what is done with the tokens of `old`, which `new` replaces.
+pub(super) fn plan(
+    setup: &LoginSetup,
+    policy: OldLoginPolicy,
+    old: &AuthDocument,
+    new: &AuthDocument,
+) -> SupersedePlan {
+    if old.logout_fingerprint() == new.logout_fingerprint()
+        || matches!(Revocation::of_document(&setup.environment, old), Ok(None))
+    {
+        return SupersedePlan::Nothing;
+    }
+    match (policy, relation(&old.identity(), &new.identity())) {
+        (OldLoginPolicy::Keep, _) => SupersedePlan::Skip(RevocationSkipped::ByPolicy),
+        (OldLoginPolicy::RevokeAlways, _) | (_, LoginRelation::Same) => SupersedePlan::Revoke,
+        (_, LoginRelation::Other) => SupersedePlan::Skip(RevocationSkipped::OtherAccount),
+        (_, LoginRelation::Unknown) => SupersedePlan::Skip(RevocationSkipped::UnknownAccount),
+    }
+}
+
+/// The outcomes of [`supersede`].
+pub(super) struct SupersedeReport {
+    /// The first failure, else the outcome for the login that was in use.
+    pub(super) outcome: SupersedeOutcome,
+    /// Whether a revocation failed.
+    pub(super) has_failed: bool,
+}
+
 /// Revokes the tokens of the logins that `new` has replaced, according to `policy`. Call it after `new` is committed; a
-/// failure does not affect the new login. `history` gets the revocations. Returns the first failure, else the outcome for the login that was in use.
+/// failure does not affect the new login. `history` gets the revocations.
 ///
 /// An authority may revoke the whole grant with the refresh token, which also ends the old access token. A program that
 /// uses it gets a 401, reads the store again and finds the new one.
@@ -56,10 +93,11 @@ pub(super) async fn supersede(
     report: &StoreReport,
     new: &AuthDocument,
     history: Option<&History>,
-) -> SupersedeOutcome {
-    let mut outcome = supersede_one(setup, policy, report.superseded.as_ref(), new, history).await;
-    for old in &report.also_superseded {
-        let next = supersede_one(setup, policy, Some(old), new, history).await;
+) -> SupersedeReport {
+    let (mut outcome, mut has_failed) = (SupersedeOutcome::NothingToRevoke, false);
+    for old in report.superseded.iter().chain(&report.also_superseded) {
+        let next = supersede_one(setup, policy, old, new, history).await;
+        has_failed |= matches!(next, SupersedeOutcome::Failed(_));
         let counts = matches!(
             (&outcome, &next),
             (SupersedeOutcome::NothingToRevoke, _)
@@ -69,31 +107,20 @@ pub(super) async fn supersede(
             outcome = next;
         }
     }
-    outcome
+    SupersedeReport { outcome, has_failed }
 }
 
 async fn supersede_one(
     setup: &LoginSetup,
     policy: OldLoginPolicy,
-    old: Option<&AuthDocument>,
+    old: &AuthDocument,
     new: &AuthDocument,
     history: Option<&History>,
 ) -> SupersedeOutcome {
-    let Some(old) = old.filter(|old| old.logout_fingerprint() != new.logout_fingerprint()) else {
-        return SupersedeOutcome::NothingToRevoke;
-    };
-    if !matches!(Revocation::of_document(&setup.environment, old), Ok(Some(_)) | Err(_)) {
-        return SupersedeOutcome::NothingToRevoke;
-    }
-    let why = match (policy, relation(&old.identity(), &new.identity())) {
-        (OldLoginPolicy::Keep, _) => Some(RevocationSkipped::ByPolicy),
-        (OldLoginPolicy::RevokeAlways, _) | (_, LoginRelation::Same) => None,
-        (_, LoginRelation::Other) => Some(RevocationSkipped::OtherAccount),
-        (_, LoginRelation::Unknown) => Some(RevocationSkipped::UnknownAccount),
-    };
-    match why {
-        Some(why) => SupersedeOutcome::Skipped(why),
-        None => match revoke(setup, old).await {
+    match plan(setup, policy, old, new) {
+        SupersedePlan::Nothing => SupersedeOutcome::NothingToRevoke,
+        SupersedePlan::Skip(why) => SupersedeOutcome::Skipped(why),
+        SupersedePlan::Revoke => match revoke(setup, old).await {
             Ok(None) => SupersedeOutcome::NothingToRevoke,
             Ok(Some(revoked)) => {
                 let (token, why) = (old.logout_fingerprint(), RevocationCause::Replaced);

@@ -11,17 +11,19 @@ use super::error::Error;
 use super::history::{history_of, record_foreign_change, record_recoveries, record_unavailable};
 use super::read_order::ReadOrder;
 use super::snapshot::{Divergence, Snapshot};
-use crate::authority::{self, Authority, Endpoint, Revocation, client_id};
+use crate::authority::{self, Authority, Authorization, Endpoint, Issuer, Revocation, client_id};
 use crate::clock::Clock;
 use crate::config::{Environment, StoreKind};
 use crate::document::{AuthDocument, Freshness};
 use crate::history::{History, HistoryEvent, LogoutResult, RevocationCause};
 use crate::home::Home;
+use crate::remedy::ErrorKind;
 use crate::store::migrate::{self, MigrationReport};
 use crate::store::rescue::{Rescue, RescuePurpose};
 use crate::store::{
-    self, DocumentTarget, FindReport, HomeState, KeychainClient, Lease, LockDeadline, OrphanRescue,
-    RemoveOutcome, ReplaceOutcome, SeenRevision, StoredDocument, Stores, Waiting, WriteIntent, Writer,
+    self, DocumentTarget, FindReport, HomeState, KeychainClient, Lease, LockDeadline, OrphanContent,
+    OrphanRescue, RemoveOutcome, ReplaceOutcome, SeenRevision, SentCode, StoredDocument, Stores,
+    UnfinishedExchange, Waiting, WriteIntent, Writer,
 };
 
 /// Maximum number of copies of one login that are removed; another program may write one meanwhile.
@@ -188,8 +190,6 @@ pub(super) fn recover(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Er
     let recovered = writer.recover();
     record_recoveries(writer, &engine.clock);
     for orphan in recovered? {
-        let rescue = &orphan.rescue;
-        tracing::info!(parent = %rescue.parent, purpose = ?rescue.purpose, "recovery: ending an orphan rescue");
         end_orphan(engine, writer, &orphan)?;
     }
     complete_logout(engine, writer)
@@ -201,19 +201,52 @@ pub(super) fn end_orphan(
     writer: &mut Writer<'_>,
     orphan: &OrphanRescue,
 ) -> Result<(), Error> {
-    match orphan.rescue.purpose {
-        RescuePurpose::Revoke => return complete_removed(engine, writer, orphan),
-        RescuePurpose::Replaced if revoke_unfinished(engine, &orphan.rescue).is_err() => {
+    let rescue = match &orphan.content {
+        OrphanContent::Tokens(rescue) => rescue,
+        OrphanContent::Exchange(exchange) => return end_exchange(engine, writer, orphan, exchange),
+    };
+    tracing::info!(parent = %rescue.parent, purpose = ?rescue.purpose, "recovery: ending an orphan rescue");
+    match rescue.purpose {
+        RescuePurpose::Revoke => return complete_removed(engine, writer, orphan, rescue),
+        RescuePurpose::Replaced if revoke_unfinished(engine, rescue).is_err() => {
             return Ok(writer.set_orphan_aside(orphan)?);
         }
         RescuePurpose::Replaced => return Ok(writer.remove_orphan(orphan)?),
         RescuePurpose::Commit | RescuePurpose::Refused => {}
     }
-    if revoke_child(engine, &orphan.rescue) {
-        let (token, why) = (orphan.rescue.child(), RevocationCause::Orphan);
+    if revoke_child(engine, rescue) {
+        let (token, why) = (rescue.child(), RevocationCause::Orphan);
         engine.record(writer, HistoryEvent::Revoked { token, why });
     }
     Ok(writer.remove_orphan(orphan)?)
+}
+
+/// Ends the grant of a code whose exchange was interrupted, by exchanging the code again: an authority that has issued
+/// tokens for it refuses, and revokes them (RFC 6749, 4.1.2); one that has not issues them now, and they are revoked.
+fn end_exchange(
+    engine: &Engine,
+    writer: &mut Writer<'_>,
+    orphan: &OrphanRescue,
+    exchange: &UnfinishedExchange,
+) -> Result<(), Error> {
+    tracing::info!("recovery: ending the login of a code whose exchange was interrupted");
+    let UnfinishedExchange { code, provenance, .. } = exchange;
+    let SentCode { code, verifier, redirect_uri } = code.clone();
+    let authorization = Authorization { code, verifier, redirect_uri };
+    let issuer =
+        Issuer::parse("the issuer of an interrupted login", provenance.issuer.as_deref().unwrap_or_default());
+    let issuer = issuer.map_err(authority::Error::from)?;
+    match block_on(engine.authority.exchange(&issuer, &authorization))? {
+        Ok(response) => match writer.save_exchanged_orphan(orphan, exchange, response.into())? {
+            Some(orphan) => end_orphan(engine, writer, &orphan),
+            None => Ok(()),
+        },
+        Err(error) if error.kind() == ErrorKind::Failed => Ok(writer.remove_orphan(orphan)?),
+        Err(error) => {
+            tracing::debug!(%error, "recovery: the code is sent again later");
+            Ok(writer.set_orphan_aside(orphan)?)
+        }
+    }
 }
 
 /// Completes a refresh or logout that a killed process left behind. Call it before [`crate::login::commit_login`] or
@@ -261,13 +294,18 @@ fn complete_logout(engine: &Engine, writer: &mut Writer<'_>) -> Result<(), Error
 }
 
 /// Completes a logout that was interrupted after the login was removed from the keychain: revokes or restores it.
-fn complete_removed(engine: &Engine, writer: &mut Writer<'_>, orphan: &OrphanRescue) -> Result<(), Error> {
-    let Some(document) = &orphan.rescue.document else { return Ok(writer.remove_orphan(orphan)?) };
+fn complete_removed(
+    engine: &Engine,
+    writer: &mut Writer<'_>,
+    orphan: &OrphanRescue,
+    rescue: &Rescue,
+) -> Result<(), Error> {
+    let Some(document) = &rescue.document else { return Ok(writer.remove_orphan(orphan)?) };
     let revocation =
         Revocation::of_document(&engine.environment, document).map_err(authority::Error::from)?;
     let revoked = revocation.map(|revocation| revoke(engine, &revocation));
     // A later login has cleared `logging_out`.
-    let latest = writer.state().logging_out == Some(orphan.rescue.parent);
+    let latest = writer.state().logging_out == Some(rescue.parent);
     match revoked {
         Some(Err(_)) if !latest || restore(writer, document)? == RestoreOutcome::Overtaken => {
             return Ok(writer.set_orphan_aside(orphan)?);
@@ -316,13 +354,9 @@ pub(super) fn revoke(engine: &Engine, revocation: &Revocation) -> Result<(), Err
 
 /// Revokes the tokens of a rescue that will not be committed.
 pub(super) fn revoke_unfinished(engine: &Engine, rescue: &Rescue) -> Result<(), Error> {
-    let revocation = match (&rescue.document, &rescue.tokens.refresh_token) {
-        (Some(document), _) => Revocation::of_document(&engine.environment, document),
-        (None, Some(token)) => Endpoint::revoke(&engine.environment, &rescue.provenance).map(|endpoint| {
-            let client_id = client_id(&rescue.provenance).to_owned();
-            Some(Revocation::of_refresh_token(endpoint, client_id, token.clone()))
-        }),
-        (None, None) => Ok(None),
+    let revocation = match &rescue.document {
+        Some(document) => Revocation::of_document(&engine.environment, document),
+        None => Revocation::of_response(&engine.environment, &rescue.provenance, &rescue.tokens),
     };
     match revocation.map_err(authority::Error::from)? {
         Some(revocation) => revoke(engine, &revocation),

@@ -44,7 +44,7 @@ pub(crate) use self::history::{history_of, record_foreign_change, record_recover
 pub use self::job::{Job, JobOutcome};
 pub use self::login_status::LoginStatus;
 pub use self::owner::OwnerLookup;
-pub use self::programs::{CodexProcess, programs_using};
+pub use self::programs::{CodexProcess, CodexPrograms, programs_using};
 pub use self::publication::LoginChange;
 pub use self::request::{RefreshReason, TokenDemand};
 pub use self::snapshot::{Divergence, Snapshot, SnapshotStatus, Token};

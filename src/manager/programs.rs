@@ -23,22 +23,45 @@ pub struct CodexProcess {
     pub executable: PathBuf,
 }
 
+/// The running programs called `codex`, without those of the program that calls this, as far as the system shows them.
+#[derive(Clone, Debug, Default)]
+pub struct CodexPrograms(Vec<RunningProcess>);
+
+impl CodexPrograms {
+    /// Finds them. Reads the list of all processes.
+    #[must_use]
+    pub fn find() -> Self {
+        let ours = search_path::own_program_id();
+        let mut running = process::running_programs("codex", "CODEX_HOME").unwrap_or_default();
+        running.retain(|running| filesystem::identity(&running.executable) != ours);
+        Self(running)
+    }
+
+    /// Returns those that use the login of `home`.
+    #[must_use]
+    pub fn using(&self, home: &Home) -> Vec<CodexProcess> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let is_default =
+            UserFolders::of_process().is_some_and(|user| store::is_home(home, &user.codex_home()));
+        let uses_home = |running: &&RunningProcess| match (&running.variable, &running.user_home) {
+            (ProcessVariable::Set(path), _) => store::is_home(home, path.as_ref()),
+            (ProcessVariable::Unset, ProcessVariable::Set(user)) => {
+                store::is_home(home, &Path::new(user).join(DEFAULT_HOME))
+            }
+            _ => is_default,
+        };
+        let using = self.0.iter().filter(uses_home);
+        using
+            .map(|running| CodexProcess { pid: running.pid, executable: running.executable.clone() })
+            .collect()
+    }
+}
+
 /// Returns the running programs called `codex` that use the login of `home`, as far as the system shows them, without
 /// those of the program that calls this.
 #[must_use]
 pub fn programs_using(home: &Home) -> Vec<CodexProcess> {
-    let ours = search_path::own_program_id();
-    let is_default = UserFolders::of_process().is_some_and(|user| store::is_home(home, &user.codex_home()));
-    let uses_home = |running: &RunningProcess| match (&running.variable, &running.user_home) {
-        (ProcessVariable::Set(path), _) => store::is_home(home, path.as_ref()),
-        (ProcessVariable::Unset, ProcessVariable::Set(user)) => {
-            store::is_home(home, &Path::new(user).join(DEFAULT_HOME))
-        }
-        _ => is_default,
-    };
-    let running = process::running_programs("codex", "CODEX_HOME").unwrap_or_default();
-    let others = running
-        .into_iter()
-        .filter(|running| filesystem::identity(&running.executable) != ours && uses_home(running));
-    others.map(|running| CodexProcess { pid: running.pid, executable: running.executable }).collect()
+    CodexPrograms::find().using(home)
 }

@@ -12,6 +12,7 @@ use super::content::{ChoiceReason, FindReport, StorageNote};
 use super::error::Error;
 use super::find::Stores;
 use super::lease::Lease;
+use super::login_record::RESPONSE_BYTES;
 use crate::config::{KeychainEncryption, StoreKind, StoreSelection, StoreSetting};
 
 /// The store chosen for a new login.
@@ -24,8 +25,9 @@ pub struct StoreChoice {
     pub reason: ChoiceReason,
 }
 
-/// What a login writes at most, apart from an unusually large document: `auth.json`, `state.json` and `config.toml`.
-const LOGIN_BYTES: u64 = 32 * 1024;
+/// What a login writes at most, apart from unusually large documents: `auth.json`, `state.json`, `config.toml`, the
+/// rescue, and the response to the code.
+const LOGIN_BYTES: u64 = 64 * 1024 + RESPONSE_BYTES;
 
 /// Reserved disk space for a login, given back on drop. Clones share it.
 #[derive(Clone, Debug)]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 /// The total time that one command may wait for locks. Clones share it.
 ///
 /// Only waiting for locks counts: a slow response of the authority is stored all the same. [`Self::cancel`] ends the
@@ -16,6 +18,7 @@ struct DeadlineShared {
     left: AtomicU64,
     /// [`WAITING`], [`CANCELLED`] or [`CHANGING`].
     state: AtomicU8,
+    changed: Notify,
 }
 
 /// Waits may be cancelled.
@@ -30,7 +33,7 @@ impl LockDeadline {
     #[must_use]
     pub fn after(limit: Duration) -> Self {
         let left = AtomicU64::new(micros(limit));
-        Self(Arc::new(DeadlineShared { left, state: AtomicU8::new(WAITING) }))
+        Self(Arc::new(DeadlineShared { left, state: AtomicU8::new(WAITING), changed: Notify::new() }))
     }
 
     /// Returns the time left.
@@ -55,7 +58,20 @@ impl LockDeadline {
     /// Ends the current wait and all later ones, for a command that was interrupted. Returns `false` if a change has begun
     /// that must be completed.
     pub fn cancel(&self) -> bool {
-        self.advance_to(CANCELLED)
+        let cancelled = self.advance_to(CANCELLED);
+        self.0.changed.notify_waiters();
+        cancelled
+    }
+
+    /// Waits until it is cancelled.
+    pub(crate) async fn cancelled(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            if self.is_cancelled() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Returns whether waits must end now.

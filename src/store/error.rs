@@ -251,6 +251,9 @@ impl Error {
                 | keychain::Error::TimedOut { .. },
             ) => Remedy::UseFileStore,
             Self::File(private_file::Error::MountPoint { .. }) => Remedy::MountFolder,
+            Self::File(private_file::Error::DanglingLink { .. }) | Self::LinkEmptied { .. } => {
+                Remedy::RestoreLink
+            }
             Self::File(private_file::Error::NoSpace { .. }) => Remedy::FreeSpace,
             // The message already has the command.
             Self::File(private_file::Error::Flagged { .. }) => return None,

@@ -111,6 +111,31 @@ impl Lease {
         }
     }
 
+    /// Acquires the lease of the folder of `home` alone, to replace a link `auth.json` that leads nowhere.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub(crate) fn acquire_at_broken_link(
+        home: &Home,
+        deadline: &LockDeadline,
+        mut waiting: impl FnMut(&Waiting<'_>),
+    ) -> Result<Self, Error> {
+        let mut report = |state: &Waiting<'_>| {
+            waiting(state);
+            ControlFlow::<Infallible>::Continue(())
+        };
+        check_folder(home)?;
+        match FolderLock::acquire(home, deadline, &mut report)? {
+            ControlFlow::Continue(lock) => Ok(Self {
+                home: home.clone(),
+                target: DocumentTarget::own(home),
+                deadline: deadline.clone(),
+                locks: vec![lock],
+            }),
+            ControlFlow::Break(never) => match never {},
+        }
+    }
+
     fn acquire_folders<B>(
         home: &Home,
         others: &[&Home],

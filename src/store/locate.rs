@@ -137,8 +137,7 @@ impl DocumentTarget {
         let link = home.document();
         let real = private_file::resolve(&link, Links::Follow)?;
         if real == link {
-            let name = real.file_name().unwrap_or_default().to_owned();
-            return Ok(Self { folder: home.clone(), name });
+            return Ok(Self::own(home));
         }
         let dangling = || private_file::Error::DanglingLink { link: link.clone(), target: real.clone() };
         let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
@@ -156,6 +155,21 @@ impl DocumentTarget {
             return Err(Error::LinkEmptied { link, target: target.document() });
         }
         Ok(target)
+    }
+
+    /// Returns the file `auth.json` of `home` itself, whatever it links to.
+    pub(super) fn own(home: &Home) -> Self {
+        let name = home.document().file_name().unwrap_or_default().to_owned();
+        Self { folder: home.clone(), name }
+    }
+
+    /// Returns whether the link `auth.json` of `home` leads to no folder, or where nothing is left.
+    #[must_use]
+    pub fn is_broken(home: &Home) -> bool {
+        matches!(
+            Self::of(home),
+            Err(Error::File(private_file::Error::DanglingLink { .. }) | Error::LinkEmptied { .. })
+        )
     }
 
     /// Returns the document's file, which is not a link.

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use codex_auth_platform::private_file::{self, Links, Removal};
+use codex_auth_platform::private_file::{self, Removal};
 use jiff::Timestamp;
 
 use super::Store as _;
 use super::commit::{CommitLocks, WriteIntent};
 use super::content::{SeenRevision, StoredDocument};
 use super::error::Error;
+use super::orphan::RescueContent;
 use super::rescue::{self, Rescue, RescuePurpose, RescueReservation};
 use super::seal::Seal;
 use super::writer::Writer;
@@ -79,8 +80,11 @@ impl Writer<'_> {
             return Ok(None);
         };
         let reason = match self.open_rescue(bytes, &self.lease().records()) {
-            Ok(Ok(rescue)) if self.is_of_this_home(&rescue) => return Ok(Some(rescue)),
-            Ok(Ok(_)) => "it belongs to another home that shares this document",
+            Ok(Ok(content)) if !self.is_of_this_home(&content) => {
+                "it belongs to another home that shares this document"
+            }
+            Ok(Ok(RescueContent::Tokens(rescue))) => return Ok(Some(*rescue)),
+            Ok(Ok(RescueContent::Login(_))) => "a login that was killed is completed by the next refresh",
             Ok(Err(reason)) => reason,
             Err(Error::RescueSealed { .. }) => "the keychain cannot be used",
             Err(error) => return Err(error),
@@ -112,19 +116,16 @@ impl Writer<'_> {
         Ok(None)
     }
 
-    /// Saves a login whose logout was interrupted to the rescue before a new login replaces it, so that its tokens are
-    /// still revoked. Returns the fingerprint of its token.
+    /// Saves a login whose logout was interrupted beside the rescue before a new login replaces it, so that its tokens
+    /// are still revoked. Returns the fingerprint of its token.
     ///
     /// # Errors
     /// As [`Self::interrupted_logout`] and [`RescueReservation::create`].
     pub fn save_interrupted_logout(&mut self) -> Result<Option<Fingerprint>, Error> {
         let Some((_, stored)) = self.interrupted_logout()? else { return Ok(None) };
-        let path = self.lease().records().rescue();
-        if private_file::stamp(&path, Links::Refuse)?.is_some() {
-            self.set_aside(&path, "a logout that was interrupted is completed first")?;
-        }
-        self.save_to_rescue(&stored, RescuePurpose::Replaced)?;
-        Ok(stored.document.logout_fingerprint())
+        let Some(parent) = stored.document.logout_fingerprint() else { return Ok(None) };
+        self.save_aside(&Rescue::of_login(&stored, parent, RescuePurpose::Replaced, Timestamp::now()))?;
+        Ok(Some(parent))
     }
 
     /// Saves a login that is being ended to the rescue, from which it is restored or revoked.

@@ -26,8 +26,11 @@ mod keychain;
 mod lease;
 mod locate;
 mod login_note;
+mod login_record;
+mod login_recovery;
 mod logout;
 pub mod migrate;
+mod orphan;
 mod preference;
 mod recover;
 pub mod rescue;
@@ -67,8 +70,11 @@ pub use self::locate::{
     DocumentTarget, commit_lock_holder, is_home, links_to, locate, watched_files, watched_stamps, written_at,
 };
 pub use self::login_note::{LoginNote, RunningLogin};
+pub use self::login_record::{LoginCommit, LoginRecorder, ResponseSpace, SentCode};
+pub use self::login_recovery::UnfinishedExchange;
+pub use self::orphan::{OrphanContent, OrphanRescue};
 pub use self::preference::CopyPreference;
-pub use self::recover::{CommitOutcome, OrphanRescue};
+pub use self::recover::CommitOutcome;
 pub use self::seal::{Seal, SealingKey};
 pub use self::settings::{SettingChange, SettingsFile, over_profile};
 pub use self::state::{

@@ -1,6 +1,5 @@
-//! Completes what a killed process left behind: a rescue or a logout.
+//! Completes what a killed process left behind: a rescue of a refresh, a login or a logout.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use codex_auth_platform::private_file::{self, Links};
@@ -9,11 +8,14 @@ use zeroize::Zeroizing;
 
 use super::Store;
 use super::commit::{CommitLocks, WriteIntent};
-use super::content::{DocumentLocation, RescueRecovery, StorageNote, StoreContent, StoredDocument};
+use super::content::{DocumentLocation, RescueRecovery, StoreContent, StoredDocument};
 use super::error::Error;
 use super::file::FileStore;
 use super::locate::DocumentTarget;
-use super::rescue::{self, RESCUE_NAME, Rescue, RescuePurpose, rescues_set_aside};
+use super::login_record;
+use super::login_recovery::LoginRemainder;
+use super::orphan::{OrphanContent, OrphanRescue, RescueContent};
+use super::rescue::{self, Rescue, RescuePurpose, rescues_set_aside};
 use super::seal::{self, OpenOutcome};
 use super::state::{HomeState, SpendRecord};
 use super::writer::Writer;
@@ -28,16 +30,6 @@ const MAX_SET_ASIDE_ORPHANS: usize = 16;
 
 /// The reason to set aside a rescue of a login in a keychain that cannot be used.
 const KEYCHAIN_UNUSABLE: &str = "it belongs to a login in the keychain, which cannot be used";
-
-/// A rescue whose tokens belong to no stored login. Its file stays until they are revoked and [`Writer::remove_orphan`]
-/// is called.
-#[derive(Debug)]
-#[must_use = "its tokens must be revoked"]
-pub struct OrphanRescue {
-    /// Its content.
-    pub rescue: Rescue,
-    path: PathBuf,
-}
 
 /// The outcome of [`Writer::commit_rescue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +61,7 @@ impl Writer<'_> {
         let mut orphans = Vec::new();
         for records in self.records_to_recover() {
             let path = records.rescue();
+            private_file::remove_leftovers(&path, Links::Refuse);
             match rescue::read(&path)? {
                 None => {}
                 // The reserved space of a request that got no response.
@@ -77,20 +70,19 @@ impl Writer<'_> {
                     self.recoveries.push(RescueRecovery::Unanswered);
                 }
                 Some(bytes) => match self.open_rescue(bytes, &records)? {
-                    Ok(rescue) => {
-                        tracing::info!(parent = %rescue.parent, child = ?rescue.child(), "recovery: completing a rescue");
-                        orphans.extend(self.complete_rescue(path, rescue)?);
-                    }
+                    Ok(content) => orphans.extend(self.complete(path, content)?),
                     Err(reason) => self.set_aside(&path, reason)?,
                 },
             }
             let limit = orphans.len() + MAX_SET_ASIDE_ORPHANS;
             for path in rescues_set_aside(&records)? {
                 // One that still cannot be used is tried again by the next holder of the lease.
-                if let Ok(Some(bytes)) = rescue::read(&path)
-                    && let Ok(Ok(rescue)) = self.open_rescue(bytes, &records)
-                    && self.is_of_this_home(&rescue)
-                    && let Ok(orphan) = self.complete_rescue(path, rescue)
+                let Ok(Some(bytes)) = rescue::read(&path) else { continue };
+                if private_file::is_blank(&bytes) {
+                    private_file::remove(&path, Links::Refuse)?;
+                } else if let Ok(Ok(content)) = self.open_rescue(bytes, &records)
+                    && self.is_of_this_home(&content)
+                    && let Ok(orphan) = self.complete(path, content)
                     && orphans.len() < limit
                 {
                     orphans.extend(orphan);
@@ -112,13 +104,17 @@ impl Writer<'_> {
         &self,
         bytes: Zeroizing<Vec<u8>>,
         records: &RecordPaths,
-    ) -> Result<Result<Rescue, &'static str>, Error> {
+    ) -> Result<Result<RescueContent, &'static str>, Error> {
         let path = records.rescue();
         Ok(match seal::open(bytes, records, &self.stores.keychain(), self.stores.timeout())? {
-            OpenOutcome::Plain(plain) => match rescue::decode(&plain) {
-                Some(rescue) => Ok(rescue),
-                None => Err("it is not a complete token response"),
-            },
+            OpenOutcome::Plain(plain) => {
+                let tokens = rescue::decode(&plain).map(|rescue| RescueContent::Tokens(Box::new(rescue)));
+                tokens
+                    .or_else(|| {
+                        login_record::decode(&plain).map(|record| RescueContent::Login(Box::new(record)))
+                    })
+                    .ok_or("it is not a complete token response")
+            }
             OpenOutcome::NoKey => Err("the keychain has no key that decrypts it"),
             // The one in the file has replaced the login that it belongs to.
             OpenOutcome::Unavailable(_) if self.is_login_in_file() => Err(KEYCHAIN_UNUSABLE),
@@ -131,12 +127,36 @@ impl Writer<'_> {
         self.stores.find_readable().is_ok_and(|found| found.stored.is_some_and(is_in_file))
     }
 
-    /// Commits `rescue`, removes it, or returns it as an orphan.
-    fn complete_rescue(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<OrphanRescue>, Error> {
-        if !self.is_of_this_home(&rescue) {
+    /// Completes the rescue at `path`, or returns it as an orphan.
+    fn complete(&mut self, path: PathBuf, content: RescueContent) -> Result<Option<OrphanRescue>, Error> {
+        if !self.is_of_this_home(&content) {
             self.set_aside(&path, "it belongs to another home that shares this document")?;
             return Ok(None);
         }
+        match content {
+            RescueContent::Tokens(rescue) => {
+                tracing::info!(parent = %rescue.parent, child = ?rescue.child(), "recovery: completing a rescue");
+                self.complete_rescue(path, *rescue)
+            }
+            RescueContent::Login(record) => {
+                tracing::info!("recovery: completing a login that was killed");
+                match self.complete_login(&path, *record) {
+                    Ok(LoginRemainder::Exchange(exchange)) => {
+                        Ok(Some(OrphanRescue { content: OrphanContent::Exchange(exchange), path }))
+                    }
+                    Ok(LoginRemainder::SetAside) => Ok(None),
+                    Err(Error::Keychain(_)) if self.is_login_in_file() => {
+                        self.set_aside(&path, KEYCHAIN_UNUSABLE)?;
+                        Ok(None)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Commits `rescue`, removes it, or returns it as an orphan.
+    fn complete_rescue(&mut self, path: PathBuf, rescue: Rescue) -> Result<Option<OrphanRescue>, Error> {
         let content = match self.read(rescue.kind()) {
             Err(Error::Keychain(_)) if self.is_login_in_file() => {
                 self.set_aside(&path, KEYCHAIN_UNUSABLE)?;
@@ -163,10 +183,10 @@ impl Writer<'_> {
                 }
                 true
             }
-            // If the login that was to be replaced is still stored, the new one was not.
+            // If it is still stored, it was not replaced.
             RescuePurpose::Replaced => {
-                if stored.and_then(AuthDocument::logout_fingerprint) != Some(rescue.parent) {
-                    return Ok(Some(OrphanRescue { rescue, path }));
+                if !self.is_stored(&rescue)? {
+                    return Ok(Some(OrphanRescue { content: OrphanContent::Tokens(Box::new(rescue)), path }));
                 }
                 true
             }
@@ -264,7 +284,7 @@ impl Writer<'_> {
         let stored = self.stores.find_readable()?.stored;
         let is_foreign = rescue.is_foreign_to(stored.as_ref().map(|stored| &stored.document));
         if is_foreign || rescue.purpose != RescuePurpose::Commit {
-            return Ok(Some(OrphanRescue { rescue, path }));
+            return Ok(Some(OrphanRescue { content: OrphanContent::Tokens(Box::new(rescue)), path }));
         }
         private_file::remove(&path, Links::Refuse)?;
         Ok(None)
@@ -279,15 +299,6 @@ impl Writer<'_> {
         self.record(|state| state.committed(&rescue))?;
         let path = self.lease().records().rescue();
         self.abandon(path, rescue)
-    }
-
-    /// Removes an orphan whose tokens are revoked.
-    ///
-    /// # Errors
-    /// [`Error::File`]: it could not be removed.
-    pub fn remove_orphan(&mut self, orphan: &OrphanRescue) -> Result<(), Error> {
-        private_file::remove(&orphan.path, Links::Refuse)?;
-        Ok(())
     }
 
     /// Copies the successor of `parent` from the document at `from` into the home's document, if that still holds
@@ -323,35 +334,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Renames an orphan whose tokens could not be revoked, to make room for a new rescue. A later holder of the lease
-    /// tries again, after those that were set aside before.
-    ///
-    /// # Errors
-    /// [`Error::File`]: it cannot be renamed.
-    pub fn set_orphan_aside(&mut self, orphan: &OrphanRescue) -> Result<(), Error> {
-        self.rename_aside(&orphan.path, "its tokens could not be revoked")
-    }
-
-    /// Renames the rescue at `path`, to make room for a new one, unless it was set aside before.
-    pub(super) fn set_aside(&mut self, path: &Path, reason: &'static str) -> Result<(), Error> {
-        if path.file_name() == Some(OsStr::new(RESCUE_NAME)) {
-            self.rename_aside(path, reason)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn rename_aside(&mut self, path: &Path, reason: &'static str) -> Result<(), Error> {
-        // In nanoseconds, so that two rescues get two names.
-        let name = format!("{RESCUE_NAME}.{}", Timestamp::now().as_nanosecond());
-        private_file::rename(path, OsStr::new(&name))?;
-        self.recoveries.push(RescueRecovery::SetAside);
-        self.notes.push(StorageNote::RescueSetAside { path: path.with_file_name(name), reason });
-        Ok(())
-    }
-
-    pub(super) fn is_of_this_home(&self, rescue: &Rescue) -> bool {
-        match (&rescue.item, self.stores.keychain().location()) {
+    pub(super) fn is_of_this_home(&self, content: &RescueContent) -> bool {
+        match (content.item(), self.stores.keychain().location()) {
             (None, _) => true,
             (Some(item), DocumentLocation::Keychain { account, .. }) => *item == account,
             (Some(_), DocumentLocation::File(_)) => false,

@@ -67,7 +67,7 @@ pub enum RescuePurpose {
     Refused,
     /// It holds the document of a login that is being ended, which is revoked, or restored if the logout fails.
     Revoke,
-    /// It holds the document of a login whose logout was interrupted and that a new login replaced; it is revoked.
+    /// It holds a login that a new one replaced, or one that was not stored; it is revoked unless it is stored.
     Replaced,
 }
 
@@ -273,6 +273,12 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
     Ok(private_file::read(path, MAX_RESCUE_BYTES, Links::Refuse)?.map(|contents| contents.bytes))
 }
 
+/// Returns a new file name for a rescue that is set aside.
+pub(super) fn aside_name() -> String {
+    // In nanoseconds, so that two rescues get two names.
+    format!("{RESCUE_NAME}.{}", Timestamp::now().as_nanosecond())
+}
+
 /// Parses a decrypted rescue.
 pub(super) fn decode(plain: &[u8]) -> Option<Rescue> {
     serde_json::from_slice::<RescueFile>(plain).ok()?.into_rescue()
@@ -366,7 +372,7 @@ fn document_text(document: &AuthDocument) -> String {
     String::from_utf8_lossy(&document.to_compact()).into_owned()
 }
 
-fn encode(rescue: &Rescue) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(super) fn encode(rescue: &Rescue) -> Result<Zeroizing<Vec<u8>>, Error> {
     let written = RescueFile::from(rescue);
     let length = [&written.id_token, &written.access_token, &written.refresh_token, &written.document]
         .into_iter()

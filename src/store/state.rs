@@ -133,6 +133,14 @@ impl HomeState {
         Self::read_at(&DocumentTarget::of(home)?.records())
     }
 
+    /// As [`Self::read`], for a document in `home` itself, whatever its `auth.json` links to.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_own(home: &Home) -> Result<(Self, Option<StorageNote>), Error> {
+        Self::read_at(&home.own_records())
+    }
+
     /// As [`Self::read`], for the document with these records.
     pub(super) fn read_at(records: &RecordPaths) -> Result<(Self, Option<StorageNote>), Error> {
         let path = records.state();
@@ -199,9 +207,14 @@ impl HomeState {
         self.setting = is_change.then(|| SettingRecord { set: after.to_owned(), before, created });
     }
 
-    /// Clears everything about the login, which has ended. Unknown fields are kept.
+    /// Clears everything about the login, which has ended. The spent fingerprints, with that of a login that was logged out,
+    /// and unknown fields are kept.
     pub fn forget_login(&mut self) {
-        *self = Self { others: std::mem::take(&mut self.others), ..Self::default() };
+        if let Some(fingerprint) = self.logging_out {
+            self.mark_spent(fingerprint);
+        }
+        let (spent, others) = (std::mem::take(&mut self.spent), std::mem::take(&mut self.others));
+        *self = Self { spent, others, ..Self::default() };
     }
 
     /// Replaces the file with a new generation. `by` is the process that made the change, if it is known.

@@ -8,7 +8,7 @@ use crate::accounts::HomeRecord;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum LoginCondition {
+pub enum SignInState {
     /// There is a login, and nothing is known to be wrong with it.
     Working,
     /// There is no login.
@@ -100,10 +100,10 @@ pub enum Certainty {
 #[non_exhaustive]
 pub struct Explanation {
     /// The condition at present.
-    pub condition: LoginCondition,
+    pub condition: SignInState,
     /// The condition that the causes are for: that at present, or that of the last sign-out if the login works; `None`
     /// if there was none.
-    pub explained: Option<LoginCondition>,
+    pub explained: Option<SignInState>,
     /// How certain the causes are.
     pub certainty: Certainty,
     /// The cause; all that are possible if that cannot be decided; none for a login that works.
@@ -115,7 +115,7 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    pub(super) fn new(condition: LoginCondition, certainty: Certainty, causes: &[Cause]) -> Self {
+    pub(super) fn new(condition: SignInState, certainty: Certainty, causes: &[Cause]) -> Self {
         let explained = (!causes.is_empty()).then_some(condition);
         let (evidence, observations) = (Vec::new(), Vec::new());
         Self { condition, explained, certainty, causes: causes.to_vec(), evidence, observations }

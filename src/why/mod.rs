@@ -16,7 +16,7 @@ mod report;
 mod rules;
 mod words;
 
-pub use self::cause::{Cause, Certainty, Explanation, LoginCondition};
+pub use self::cause::{Cause, Certainty, Explanation, SignInState};
 pub use self::evidence::{Evidence, OtherHome, StoredLogin};
 pub use self::report::report;
 pub use self::rules::explain;

@@ -1,8 +1,10 @@
-//! Decides the cause of a sign-out from the evidence. Every rule that says "known" needs an event or the present state.
+//! Decides the cause of a sign-out from the evidence.
+//!
+//! Every rule that says "known" needs an event or the present state.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::cause::{Cause, Certainty, Explanation, LoginCondition};
+use super::cause::{Cause, Certainty, Explanation, SignInState};
 use super::evidence::{Evidence, OtherHome, StoredLogin};
 use crate::accounts::HomeRecord;
 use crate::history::{ForeignChange, HistoryEvent, RefreshFailure, RefusalCause, RescueLoss, StoreFailure};
@@ -22,12 +24,12 @@ pub fn explain(evidence: &Evidence) -> Explanation {
             StoreFailure::Locked => Cause::StoreLocked,
             _ => Cause::StoreFailure,
         };
-        return known(LoginCondition::StoreUnavailable, cause).observing(message.clone());
+        return known(SignInState::StoreUnavailable, cause).observing(message.clone());
     }
     if evidence.rescue_pending {
         let last =
             evidence.all().rev().find(|of| matches!(of.record.event, HistoryEvent::StoreUnavailable { .. }));
-        return known(LoginCondition::RescuePending, Cause::RescuePending).with_evidence(last);
+        return known(SignInState::RescuePending, Cause::RescuePending).with_evidence(last);
     }
     if let StoredLogin::Nothing = evidence.stored {
         return logged_out(evidence);
@@ -44,21 +46,21 @@ pub fn explain(evidence: &Evidence) -> Explanation {
     working(evidence)
 }
 
-fn known(condition: LoginCondition, cause: Cause) -> Explanation {
+fn known(condition: SignInState, cause: Cause) -> Explanation {
     Explanation::new(condition, Certainty::Known, &[cause])
 }
 
-fn inferred(condition: LoginCondition, cause: Cause) -> Explanation {
+fn inferred(condition: SignInState, cause: Cause) -> Explanation {
     Explanation::new(condition, Certainty::Inferred, &[cause])
 }
 
-fn undecidable(condition: LoginCondition, causes: [Cause; 2]) -> Explanation {
+fn undecidable(condition: SignInState, causes: [Cause; 2]) -> Explanation {
     Explanation::new(condition, Certainty::Undecidable, &causes)
 }
 
 /// There is no login.
 fn logged_out(evidence: &Evidence) -> Explanation {
-    let condition = LoginCondition::LoggedOut;
+    let condition = SignInState::LoggedOut;
     let last = evidence.own.iter().rev().find(|record| record.event.stored_token().is_some());
     let shown = |evidence: &Evidence| {
         let last = last?;
@@ -94,15 +96,15 @@ fn refused(evidence: &Evidence, token: Fingerprint, cause: PoisonCause) -> Expla
     match cause {
         PoisonCause::Reused => reused(evidence, token),
         PoisonCause::Revoked => revoked(evidence, token),
-        PoisonCause::Expired => known(LoginCondition::Expired, Cause::TokenExpired),
-        _ => known(LoginCondition::Refused, Cause::UnknownRefusal),
+        PoisonCause::Expired => known(SignInState::Expired, Cause::TokenExpired),
+        _ => known(SignInState::Refused, Cause::UnknownRefusal),
     }
     .with_evidence(event)
 }
 
 /// Another request has spent the token.
 fn reused(evidence: &Evidence, token: Fingerprint) -> Explanation {
-    let condition = LoginCondition::Reused;
+    let condition = SignInState::Reused;
     let spends = |event: &HistoryEvent| matches!(event, HistoryEvent::Refreshed { spent, .. } | HistoryEvent::RescueRecovered { spent, .. } if *spent == token);
     for other in &evidence.others {
         // A poisoned token is recorded as spent, too.
@@ -129,8 +131,12 @@ fn reused(evidence: &Evidence, token: Fingerprint) -> Explanation {
     if !unanswered.is_empty() {
         return inferred(condition, Cause::AnswerLost).with_evidence(unanswered);
     }
+    let owner = match &evidence.stored {
+        StoredLogin::Login { owner, .. } => *owner,
+        _ => evidence.state.owner,
+    };
     let is_twin = |other: &&OtherHome| {
-        let same_owner = other.owner.is_some() && other.owner == evidence.state.owner;
+        let same_owner = other.owner.is_some() && other.owner == owner;
         same_owner && other.token.is_some() && other.token != Some(token)
     };
     if let Some(twin) = evidence.others.iter().find(is_twin) {
@@ -141,7 +147,7 @@ fn reused(evidence: &Evidence, token: Fingerprint) -> Explanation {
 }
 
 fn revoked(evidence: &Evidence, token: Fingerprint) -> Explanation {
-    let condition = LoginCondition::Revoked;
+    let condition = SignInState::Revoked;
     let is_ours = |event: &HistoryEvent| matches!(event, HistoryEvent::Revoked { token: Some(revoked), .. } if *revoked == token);
     let other =
         evidence.others.iter().find(|other| other.records.iter().any(|record| is_ours(&record.event)));
@@ -160,7 +166,7 @@ fn revoked(evidence: &Evidence, token: Fingerprint) -> Explanation {
 
 /// The stored token was spent by this machine.
 fn old_copy(evidence: &Evidence, token: Fingerprint) -> Explanation {
-    let condition = LoginCondition::OldCopy;
+    let condition = SignInState::OldCopy;
     let spending = evidence.all().rev().find(|of| match &of.record.event {
         HistoryEvent::Refreshed { spent, .. } | HistoryEvent::RescueRecovered { spent, .. } => {
             *spent == token
@@ -204,7 +210,7 @@ fn working(evidence: &Evidence) -> Explanation {
     {
         let last =
             evidence.all().rev().find(|of| matches!(of.record.event, HistoryEvent::NotRefreshed { .. }));
-        return known(LoginCondition::NotRefreshed, Cause::AuthorityUnavailable).with_evidence(last);
+        return known(SignInState::NotRefreshed, Cause::AuthorityUnavailable).with_evidence(last);
     }
     last_sign_out(evidence)
 }
@@ -216,17 +222,17 @@ fn wrong_clock(evidence: &Evidence) -> Option<Explanation> {
         && issued.duration_since(evidence.now) > CLOCK_TOLERANCE
     {
         return Some(
-            known(LoginCondition::WrongClock, Cause::WrongClock)
+            known(SignInState::WrongClock, Cause::WrongClock)
                 .with_evidence(step)
                 .observing("the stored token was issued in the future, by the clock of this machine"),
         );
     }
     let step = step.filter(|of| is_recent(of.record.at))?;
-    Some(known(LoginCondition::WrongClock, Cause::WrongClock).with_evidence([step]))
+    Some(known(SignInState::WrongClock, Cause::WrongClock).with_evidence([step]))
 }
 
 fn other_account(evidence: &Evidence) -> Option<Explanation> {
-    let condition = LoginCondition::OtherAccount;
+    let condition = SignInState::OtherAccount;
     let of_account = |event: &HistoryEvent| {
         matches!(
             event,
@@ -259,15 +265,15 @@ fn last_sign_out(evidence: &Evidence) -> Explanation {
         Some(HistoryEvent::Poisoned { token, cause: RefusalCause::Reused, .. }) => reused(evidence, *token),
         Some(HistoryEvent::Poisoned { token, cause: RefusalCause::Revoked, .. }) => revoked(evidence, *token),
         Some(HistoryEvent::Poisoned { cause: RefusalCause::Expired, .. }) => {
-            known(LoginCondition::Expired, Cause::TokenExpired)
+            known(SignInState::Expired, Cause::TokenExpired)
         }
-        Some(HistoryEvent::Poisoned { .. }) => known(LoginCondition::Refused, Cause::UnknownRefusal),
-        Some(HistoryEvent::Logout { .. }) => known(LoginCondition::LoggedOut, Cause::Logout),
-        Some(_) => inferred(LoginCondition::LoggedOut, Cause::RemovedByOther),
-        None => Explanation::new(LoginCondition::Working, Certainty::Known, &[]),
+        Some(HistoryEvent::Poisoned { .. }) => known(SignInState::Refused, Cause::UnknownRefusal),
+        Some(HistoryEvent::Logout { .. }) => known(SignInState::LoggedOut, Cause::Logout),
+        Some(_) => inferred(SignInState::LoggedOut, Cause::RemovedByOther),
+        None => Explanation::new(SignInState::Working, Certainty::Known, &[]),
     };
     let shown = last.and_then(|last| evidence.all().rev().find(|of| of.record == *last));
-    explanation.condition = LoginCondition::Working;
+    explanation.condition = SignInState::Working;
     let is_new = evidence.state.current.is_some() && evidence.state.current != evidence.token();
     let explanation = explanation.with_evidence(shown);
     match is_new {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::cause::{Cause, Certainty, Explanation, LoginCondition};
+use super::cause::{Cause, Certainty, Explanation, SignInState};
 
-impl LoginCondition {
+impl SignInState {
     /// Returns the condition in a sentence, without the full stop.
     #[must_use]
     pub fn sentence(self) -> &'static str {
@@ -140,7 +140,7 @@ impl Explanation {
         let mut steps: Vec<_> = self.causes.iter().map(|cause| cause.next_step()).collect();
         steps.dedup();
         // While the login works, there is nothing to do about its last sign-out.
-        if self.condition == LoginCondition::Working {
+        if self.condition == SignInState::Working {
             steps.clear();
         }
         steps

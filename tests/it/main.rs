@@ -18,6 +18,7 @@ mod consumers;
 mod docs;
 mod external;
 mod formats;
+mod history;
 mod interop;
 mod keeper;
 // Linux: strace and procfs.
@@ -40,5 +41,7 @@ mod soak;
 mod store;
 mod structure;
 mod support;
+mod top;
 mod upgrade;
 mod watch;
+mod why;

@@ -32,12 +32,19 @@ pub(crate) struct ChildArguments {
 }
 
 /// Where it is shown that the job waits for another process that holds the lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WaitNotice {
-    /// Nowhere.
-    None,
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WaitNotice<'a> {
     /// On standard error, if that is a terminal.
     Terminal,
+    /// In one line of this output.
+    Line(&'a Output),
+}
+
+impl<'a> WaitNotice<'a> {
+    /// Returns the notice of a command with this output.
+    pub(crate) fn of(output: &'a Output) -> Self {
+        if output.is_screen() { Self::Line(output) } else { Self::Terminal }
+    }
 }
 
 /// A runner for the home of this run, whose child writes a log if this process was asked for one; the keeper's own log
@@ -80,17 +87,17 @@ async fn on_thread(runner: ChildRunner, job: Job) -> Result<JobOutcome, JobFailu
 /// it on this thread.
 pub(crate) fn run_within(
     job: &Job,
-    notice: WaitNotice,
+    notice: WaitNotice<'_>,
     deadline: &LockDeadline,
 ) -> Result<JobOutcome, JobFailure> {
     run_with(runner(), job, notice, deadline)
 }
 
-/// As [`run_within`], in another home than that of this run.
+/// As [`run_within`], in `home`, which may be another one than that of this run.
 pub(crate) fn run_at(
     home: &Home,
     job: &Job,
-    notice: WaitNotice,
+    notice: WaitNotice<'_>,
     deadline: &LockDeadline,
 ) -> Result<JobOutcome, JobFailure> {
     run_with(runner().home(home.clone()), job, notice, deadline)
@@ -99,7 +106,7 @@ pub(crate) fn run_at(
 fn run_with(
     runner: ChildRunner,
     job: &Job,
-    notice: WaitNotice,
+    notice: WaitNotice<'_>,
     deadline: &LockDeadline,
 ) -> Result<JobOutcome, JobFailure> {
     let mut spinner = Spinner::new(notice);
@@ -146,34 +153,46 @@ fn cancel_with_parent(deadline: &LockDeadline) {
 }
 
 /// A spinner on standard error that names the process which the job waits for.
-struct Spinner {
-    notice: WaitNotice,
+struct Spinner<'a> {
+    notice: WaitNotice<'a>,
     bar: Option<ProgressBar>,
+    /// Whether the line was written.
+    told: bool,
     /// How long the job has waited.
     waited: Duration,
 }
 
-impl Spinner {
-    fn new(notice: WaitNotice) -> Self {
-        Self { notice, bar: None, waited: Duration::ZERO }
+impl<'a> Spinner<'a> {
+    fn new(notice: WaitNotice<'a>) -> Self {
+        Self { notice, bar: None, told: false, waited: Duration::ZERO }
     }
 
     fn waiting(&mut self, waited: Duration, holder: Option<&str>) {
         self.waited = self.waited.max(waited);
-        if self.notice == WaitNotice::None || waited < SPINNER_DELAY {
+        if waited < SPINNER_DELAY {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = output::spinner();
-            bar.enable_steady_tick(SPINNER_TICK);
-            bar
-        });
         let holder = holder.unwrap_or("another process");
-        bar.set_message(format!("waiting for {holder}, which is changing this login"));
+        let message = format!("waiting for {holder}, which is changing this login");
+        match self.notice {
+            WaitNotice::Line(output) => {
+                if !std::mem::replace(&mut self.told, true) {
+                    output.inform(&message);
+                }
+            }
+            WaitNotice::Terminal => {
+                let bar = self.bar.get_or_insert_with(|| {
+                    let bar = output::spinner();
+                    bar.enable_steady_tick(SPINNER_TICK);
+                    bar
+                });
+                bar.set_message(message);
+            }
+        }
     }
 }
 
-impl Drop for Spinner {
+impl Drop for Spinner<'_> {
     fn drop(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

@@ -52,24 +52,34 @@ pub(crate) fn is_named() -> bool {
     NAMED.get().is_some()
 }
 
-/// Finds the home of this run, and sets it in `environment`. Every command that is about a login calls this.
-pub(crate) fn locate(environment: &mut Environment) -> Result<ChosenHome, CommandError> {
-    locate_with(environment, ChosenHome::find)
+/// Whether the pinned folders count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pins {
+    Count,
+    /// For a command that is about all accounts unless one is named.
+    Ignored,
 }
 
-/// As [`locate`] without the pinned folders, for a command that is about all accounts unless one is named.
-pub(crate) fn locate_without_pins(environment: &mut Environment) -> Result<ChosenHome, CommandError> {
-    locate_with(environment, ChosenHome::find_without_pins)
-}
-
-fn locate_with(
+/// Finds the home of this run, and sets it in `environment`. If another program has changed the link of the active account,
+/// calls `reconcile` with the home of the accounts first.
+pub(crate) fn locate(
     environment: &mut Environment,
-    find: impl FnOnce(&Environment, Option<&str>) -> Result<ChosenHome, accounts::Error>,
+    pins: Pins,
+    reconcile: impl FnOnce(Home, &Environment),
 ) -> Result<ChosenHome, CommandError> {
     let chosen = match CHOSEN.get() {
         Some(chosen) => chosen.clone(),
         None => {
-            let found = find(environment, NAMED.get().map(String::as_str))?;
+            let named = NAMED.get().map(String::as_str);
+            let find = || match pins {
+                Pins::Count => ChosenHome::find(environment, named),
+                Pins::Ignored => ChosenHome::find_without_pins(environment, named),
+            };
+            let mut found = find()?;
+            if let Some(home) = found.unlinked.take() {
+                reconcile(home, environment);
+                found = find()?;
+            }
             CHOSEN.get_or_init(|| found).clone()
         }
     };
@@ -79,11 +89,15 @@ fn locate_with(
     Ok(chosen)
 }
 
-/// Finds the account that the next program is to use, and makes its folder a home for it. Without `--account`, a fault of
-/// the home is left to that program.
-pub(crate) fn prepare() -> CommandOutcome {
-    let environment = Environment::of_process().map_err(CommandError::from);
-    match environment.and_then(|mut environment| locate(&mut environment)) {
+/// Returns whether `home` is that of this run.
+pub(crate) fn is_chosen(home: &Home) -> bool {
+    CHOSEN.get().is_some_and(|chosen| chosen.home == *home)
+}
+
+/// Makes the folder of the account that the next program is to use a home for it. Without `--account`, a fault of the home
+/// is left to that program.
+pub(crate) fn prepare(chosen: Result<ChosenHome, CommandError>) -> CommandOutcome {
+    match chosen {
         Ok(ChosenHome { home, account: Some(account), reason, .. }) if reason.is_explicit() => {
             Ok(prepare_home(&AccountSet::around(home)?, &account)?)
         }
@@ -104,6 +118,13 @@ impl From<accounts::Error> for CommandError {
                 let names: Vec<_> = known.iter().map(ToString::to_string).collect();
                 format!("the accounts are {}; to add one: codex account add NAME", names.join(", "))
             }
+            accounts::Error::ListLost { .. } => "to find the accounts again: codex account list".to_owned(),
+            accounts::Error::File { .. } => {
+                "correct the file, or move it away and find the accounts again: codex account list".to_owned()
+            }
+            accounts::Error::LinkedElsewhere { .. } => {
+                "to replace the link: codex account use NAME --yes".to_owned()
+            }
             accounts::Error::NoAccounts { .. } => "to add one: codex account add NAME".to_owned(),
             accounts::Error::LoggedOut { name } => format!("to log in: codex login --account {name}"),
             accounts::Error::StillLoggedIn { name } => format!("to log out: codex logout --account {name}"),
@@ -111,6 +132,7 @@ impl From<accounts::Error> for CommandError {
                 "use the account for one command or terminal: codex account run NAME -- codex".to_owned()
             }
             accounts::Error::NoneActive => "to activate one: codex account use NAME".to_owned(),
+            accounts::Error::EndedLogin { .. } => "to log in again: codex account add NAME".to_owned(),
             accounts::Error::UserIsHere { .. } => {
                 "to log in as that user again: codex login --account NAME".to_owned()
             }

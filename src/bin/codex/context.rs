@@ -7,13 +7,15 @@ use std::time::Duration;
 use codex_auth::accounts::ChosenHome;
 use codex_auth::document::AuthDocument;
 use codex_auth::keeper::{ClientError, KeeperAccount, KeeperRefusal};
-use codex_auth::manager::{AuthManager, Snapshot};
+use codex_auth::manager::{AuthManager, Job, JobFailure, JobOutcome, Snapshot};
 use codex_auth::store::{self, KeychainClient, LockDeadline, StorageNote, Waiting};
 use codex_auth::{AuthMode, Clock, Environment, Home, Stores};
 use serde_json::{Value, json};
 
+use crate::child::{self, WaitNotice};
 use crate::choice;
 use crate::error::{CommandError, Exit};
+use crate::located;
 use crate::output::{Output, path_text, plain};
 
 /// The wait after which a command says what it waits for.
@@ -35,7 +37,7 @@ impl CommandContext {
     pub(crate) fn open(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let chosen = choice::locate(&mut environment)?;
+        let chosen = located::locate(&mut environment, output)?;
         Self::at(chosen, environment, output)
     }
 
@@ -43,7 +45,7 @@ impl CommandContext {
     pub(crate) fn open_for_keeper(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let chosen = choice::locate_without_pins(&mut environment)?;
+        let chosen = located::locate_without_pins(&mut environment, output)?;
         Self::at(chosen, environment, output)
     }
 
@@ -51,10 +53,8 @@ impl CommandContext {
     pub(crate) fn open_for_logout(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let chosen = choice::locate(&mut environment)?;
-        let open =
-            |home, environment: &_| Stores::open_for_logout(home, environment, KeychainClient::system());
-        Self::with_stores(chosen, environment, output, open)
+        let chosen = located::locate(&mut environment, output)?;
+        Self::at_for_logout(chosen, environment, output)
     }
 
     /// As [`Self::open`], for a home that is known already.
@@ -78,6 +78,25 @@ impl CommandContext {
         let stores = open(home.clone(), &environment)?;
         let deadline = LockDeadline::after(environment.lock_timeout);
         Ok(Self { environment, stores, chosen, clock: Clock::system(), deadline })
+    }
+
+    /// As [`Self::at`], for a logout.
+    pub(crate) fn at_for_logout(
+        chosen: ChosenHome,
+        environment: Environment,
+        output: &mut Output,
+    ) -> Result<Self, CommandError> {
+        let open =
+            |home, environment: &_| Stores::open_for_logout(home, environment, KeychainClient::system());
+        Self::with_stores(chosen, environment, output, open)
+    }
+
+    /// Runs `job` for this login in a child process, within the limit of this command.
+    pub(crate) fn run(&self, job: &Job, notice: WaitNotice<'_>) -> Result<JobOutcome, JobFailure> {
+        match choice::is_chosen(self.home()) {
+            true => child::run_within(job, notice, &self.deadline),
+            false => child::run_at(self.home(), job, notice, &self.deadline),
+        }
     }
 
     pub(crate) fn home(&self) -> &Home {

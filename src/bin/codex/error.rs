@@ -291,6 +291,9 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
         }
         Remedy::MakeWritable => "make the folder and the file writable for this user",
         Remedy::MountFolder => "mount the folder into the container, not the file",
+        Remedy::RestoreLink => {
+            "restore what the link leads to or, with accounts, replace the link: codex account use NAME"
+        }
         Remedy::ShareFile => {
             "store a login in a file, which both programs can read: codex login --store file"
         }

@@ -20,7 +20,8 @@ use codex_auth_platform::{filesystem, hardening, process, search_path};
 
 use crate::child;
 use crate::choice;
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::located;
 use crate::name;
 use crate::next_codex;
 use crate::next_version;
@@ -113,7 +114,7 @@ pub(crate) fn hand_over(words: &[OsString], definition: &Definition) -> Result<H
         }
         _ => {
             if !line.needs_no_login() {
-                choice::prepare()?;
+                prepare_account()?;
                 refresh_if_stale(&line);
             }
             Err(next_codex::exec(&next, words, &chain))
@@ -325,7 +326,7 @@ fn is_due(overrides: &Overrides) -> bool {
         if !overrides.is_empty() {
             environment.overrides = overrides.clone();
         }
-        let home = choice::locate(&mut environment)?.home;
+        let home = located::locate(&mut environment, &Output::of_process())?.home;
         // This process is about to run another program, which must find its own limits.
         let _ = hardening::forbid_inspection_until_exec();
         let stores = Stores::open(home, &environment)?;
@@ -345,7 +346,7 @@ async fn refresh_if_refused(overrides: Overrides) -> Result<(), CommandError> {
     if !overrides.is_empty() {
         environment.overrides = overrides.clone();
     }
-    let home = choice::locate(&mut environment)?.home;
+    let home = located::locate(&mut environment, &Output::of_process())?.home;
     let stores = Stores::open(home, &environment)?;
     let owners = OwnerLookup::new(&environment, &stores.settings().config);
     let manager = AuthManager::builder(stores.home().clone(), environment);
@@ -355,10 +356,18 @@ async fn refresh_if_refused(overrides: Overrides) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Finds the account that the next program is to use, and makes its folder a home for it.
+fn prepare_account() -> CommandOutcome {
+    let environment = Environment::of_process().map_err(CommandError::from);
+    let output = Output::of_process();
+    choice::prepare(environment.and_then(|mut environment| located::locate(&mut environment, &output)))
+}
+
 /// Adds the settings of a profile. If it cannot be read, the next program reports that.
 fn with_profile(overrides: Overrides, profile: &str) -> Overrides {
     let environment = Environment::of_process().map_err(CommandError::from);
-    let home = environment.and_then(|mut environment| choice::locate(&mut environment)).ok();
+    let output = Output::of_process();
+    let home = environment.and_then(|mut environment| located::locate(&mut environment, &output)).ok();
     let home = home.map(|chosen| chosen.home);
     let layered = home.and_then(|home| store::over_profile(&overrides, profile, &home).ok());
     layered.unwrap_or(overrides)

@@ -40,6 +40,7 @@ pub(crate) const MIGRATE: &str =
 pub(crate) const WATCH: &str = examples!["codex watch", "codex watch --json | jq -r .event"];
 pub(crate) const LOG: &str = examples!["codex log --since 2d", "codex log --follow --json"];
 pub(crate) const WHY: &str = examples!["codex why", "codex why --report > report.json"];
+pub(crate) const TOP: &str = examples!["codex top", "codex --account work top"];
 pub(crate) const RUN: &str = examples![
     "codex run -- codex exec \"a prompt\"",
     "codex run --env TOKEN -- sh -c 'curl --oauth2-bearer \"$TOKEN\" \"$API\"'",
@@ -92,7 +93,7 @@ pub(crate) const SHARED: [(&str, &str); 6] = [
     ("logout", "this program, never Codex, which removes a login that it could not revoke"),
 ];
 /// The commands that are prompts of one word for Codex alone.
-pub(crate) const SHADOWED: [&str; 13] = [
+pub(crate) const SHADOWED: [&str; 14] = [
     "account",
     "completions",
     "log",
@@ -103,6 +104,7 @@ pub(crate) const SHADOWED: [&str; 13] = [
     "status",
     "sync",
     "token",
+    "top",
     "watch",
     "whoami",
     "why",

@@ -18,15 +18,15 @@ use crate::{account, child};
 pub(crate) struct LogoutArguments {
     /// Remove the login even if its tokens cannot be revoked; wait at most 5 seconds for other processes
     #[arg(long, conflicts_with = "local")]
-    force: bool,
+    pub(crate) force: bool,
 
     /// Remove the login without revoking its tokens, which stay valid until they expire
     #[arg(long)]
-    local: bool,
+    pub(crate) local: bool,
 
     /// Log out of every account of this home
     #[arg(long)]
-    all: bool,
+    pub(crate) all: bool,
 
     #[command(flatten)]
     daemon: DaemonArguments,
@@ -37,12 +37,21 @@ pub(crate) struct LogoutArguments {
 }
 
 pub(crate) fn run(arguments: &LogoutArguments, output: &mut Output) -> CommandOutcome {
-    let scope = scope(arguments.force, arguments.local);
     if arguments.all {
-        return account::log_out_all(scope, output);
+        return account::log_out_all(scope(arguments.force, arguments.local), output);
     }
     let session = CommandContext::open_for_logout(output)?;
-    let outcome = child::run_within(&Job::logout(scope), child::WaitNotice::Terminal, &session.deadline)?;
+    log_out(arguments, &session, output)
+}
+
+/// Logs out of the login of `session`.
+pub(crate) fn log_out(
+    arguments: &LogoutArguments,
+    session: &CommandContext,
+    output: &mut Output,
+) -> CommandOutcome {
+    let scope = scope(arguments.force, arguments.local);
+    let outcome = session.run(&Job::logout(scope), child::WaitNotice::of(output))?;
     let report = outcome.into_logged_out().map_err(|failure| not_revoked(failure, "codex logout"))?;
     if !report.failed.is_empty() {
         return show(&report, scope, output);

@@ -15,6 +15,7 @@ mod hand_over;
 mod help;
 mod history;
 mod import;
+mod located;
 mod log;
 mod login;
 mod logout;
@@ -28,11 +29,13 @@ mod output;
 mod pager;
 mod provider;
 mod refresh;
+mod replaced;
 mod run;
 mod runtime;
 mod status;
 mod sync;
 mod token;
+mod top;
 mod usage;
 mod watch;
 mod why;
@@ -70,7 +73,7 @@ static ALLOCATOR: ZeroAlloc<Heap> = ZeroAlloc(Heap);
     disable_help_subcommand = true,
     after_help = help::overview()
 )]
-struct TopArguments {
+struct Arguments {
     #[command(subcommand)]
     command: Command,
 
@@ -79,7 +82,7 @@ struct TopArguments {
     json: bool,
 
     /// Use this account, whichever is active
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_hint = completions::ACCOUNT)]
     account: Option<String>,
 
     /// Print only data, warnings and errors
@@ -115,6 +118,8 @@ enum Command {
     History(history::LogArguments),
     /// Explain why the login does not work, or why it was lost the last time
     Why(why::WhyArguments),
+    /// Show all logins, their users and every change, on the whole screen; log out of them there
+    Top(top::TopArguments),
     /// Run a command with a private home that holds an access token, and no refresh token
     Run(run::RunArguments),
     /// Keep the login fresh in the background
@@ -136,11 +141,11 @@ enum Command {
 }
 
 const DEFINITION: Definition =
-    Definition { is_own_command, accepts, help: || TopArguments::command().render_help().to_string() };
+    Definition { is_own_command, accepts, help: || Arguments::command().render_help().to_string() };
 
 fn is_own_command(word: &str) -> bool {
     // The first does not know the aliases.
-    Command::has_subcommand(word) || TopArguments::command().find_subcommand(word).is_some()
+    Command::has_subcommand(word) || Arguments::command().find_subcommand(word).is_some()
 }
 
 /// Whether this program handles the command with these arguments. Those of `login`, `doctor` and `completion` that it
@@ -159,7 +164,7 @@ fn accepts(command: &str, arguments: &[&OsString]) -> bool {
 /// Whether this program knows all options of the arguments.
 fn is_understood(command: &str, arguments: &[&OsString]) -> bool {
     let words = [OsString::from(name::SHARED), command.into()];
-    let parsed = TopArguments::try_parse_from(words.iter().chain(arguments.iter().copied()));
+    let parsed = Arguments::try_parse_from(words.iter().chain(arguments.iter().copied()));
     !matches!(parsed, Err(error) if error.kind() == ClapKind::UnknownArgument)
 }
 
@@ -183,6 +188,7 @@ impl Command {
             | Self::Completions(_)
             | Self::Man(_)
             | Self::Run(_)
+            | Self::Top(_)
             | Self::Transaction(_) => None,
         }
     }
@@ -199,13 +205,14 @@ impl Command {
             Self::History(arguments) => history::run(arguments, output),
             Self::Why(arguments) => why::run(arguments, output),
             Self::Account(arguments) => account::run(arguments, output),
+            Self::Top(arguments) => top::run(arguments, output),
             Self::Run(arguments) => run::run(arguments, output),
             Self::Sync(arguments) => sync::run(arguments, output),
             Self::AppServer(arguments) => app_server::run(arguments, output),
             Self::Transaction(arguments) => child::serve(arguments, output),
             Self::Doctor(arguments) => doctor::run(arguments, output),
-            Self::Completions(arguments) => completions::run(arguments, TopArguments::command(), output),
-            Self::Man(arguments) => man::run(arguments, TopArguments::command(), output),
+            Self::Completions(arguments) => completions::run(arguments, Arguments::command(), output),
+            Self::Man(arguments) => man::run(arguments, Arguments::command(), output),
         }
     }
 }
@@ -220,14 +227,16 @@ fn main() -> ExitCode {
     let words = hand_over::with_help_option(&words);
     // Where core dumps cannot be disabled, the program works all the same.
     let _ = hardening::harden();
-    if io::stdin().is_terminal() && io::stderr().is_terminal() {
-        // A person is here to answer what the keychain's service asks.
-        KeychainClient::system().allow_prompts();
-    }
-    let arguments = match TopArguments::of(&words) {
+    let arguments = match Arguments::of(&words) {
         Ok(arguments) => arguments,
         Err(error) => return not_parsed(&error, &words),
     };
+    // The dashboard must not ask while nobody has asked it for anything.
+    let is_asked = !matches!(arguments.command, Command::Top(_));
+    if is_asked && io::stdin().is_terminal() && io::stderr().is_terminal() {
+        // A person is here to answer what the keychain's service asks.
+        KeychainClient::system().allow_prompts();
+    }
     if let Some(name) = &arguments.account {
         choice::name_account(name);
     }
@@ -235,7 +244,7 @@ fn main() -> ExitCode {
     let mut output = Output::new(json, arguments.verbose, arguments.quiet);
     if let Ok(environment) = Environment::of_process() {
         output.configure(&environment);
-        if !matches!(arguments.command, Command::Sync(_)) {
+        if !matches!(arguments.command, Command::Sync(_) | Command::Top(_)) {
             log::start(&environment, None);
         }
     }
@@ -262,14 +271,14 @@ fn output_for(words: &[OsString]) -> Output {
 /// Prints `error`, after a usage error with the command that prints the help.
 fn fail(error: CommandError, words: &[OsString], output: &Output) -> ExitCode {
     let error = match error.kind() {
-        Exit::Usage => error.hint(usage::help_hint(TopArguments::command(), words)),
+        Exit::Usage => error.hint(usage::help_hint(Arguments::command(), words)),
         _ => error,
     };
     output.failure(&error);
     error.exit()
 }
 
-impl TopArguments {
+impl Arguments {
     /// Parses the command line. A `codex token` without other options is recognised without clap, which would take a seventh of the
     /// time of the whole command.
     fn of(words: &[OsString]) -> Result<Self, clap::Error> {
@@ -306,7 +315,7 @@ fn not_parsed(error: &clap::Error, words: &[OsString]) -> ExitCode {
             output.help_on_stderr(&error.render());
             Exit::Usage.into()
         }
-        _ => fail(usage::error(error, TopArguments::command(), words), words, &output),
+        _ => fail(usage::error(error, Arguments::command(), words), words, &output),
     }
 }
 #[cfg(test)]
@@ -315,7 +324,7 @@ mod tests {
 
     #[test]
     fn the_help_lists_every_command_that_codex_has_too_or_takes_for_a_prompt() {
-        let definition = TopArguments::command();
+        let definition = Arguments::command();
         let shown = definition.get_subcommands().filter(|command| !command.is_hide_set());
         let words =
             shown.flat_map(|command| [command.get_name()].into_iter().chain(command.get_all_aliases()));
@@ -332,20 +341,19 @@ mod tests {
     #[test]
     fn a_bare_token_is_parsed_as_clap_parses_it() {
         let words = ["codex", "token"].map(OsString::from);
-        let [known, parsed] =
-            [TopArguments::of(&words), TopArguments::try_parse_from(&words)].map(|arguments| {
-                let Ok(TopArguments {
-                    command: Command::Token(token),
-                    json: false,
-                    account: None,
-                    quiet: false,
-                    verbose: false,
-                }) = arguments
-                else {
-                    panic!()
-                };
-                format!("{token:?}")
-            });
+        let [known, parsed] = [Arguments::of(&words), Arguments::try_parse_from(&words)].map(|arguments| {
+            let Ok(Arguments {
+                command: Command::Token(token),
+                json: false,
+                account: None,
+                quiet: false,
+                verbose: false,
+            }) = arguments
+            else {
+                panic!()
+            };
+            format!("{token:?}")
+        });
         assert_eq!(known, parsed);
     }
 }

@@ -9,7 +9,7 @@ pub(crate) const SHARED: &str = "codex";
 pub(crate) const OWN: &str = "codex-auth";
 
 /// The words after the program's name in messages about its own commands.
-pub(crate) const COMMANDS: [&str; 21] = [
+pub(crate) const COMMANDS: [&str; 22] = [
     "--help",
     "--account",
     "-c",
@@ -28,6 +28,7 @@ pub(crate) const COMMANDS: [&str; 21] = [
     "status",
     "sync",
     "token",
+    "top",
     "watch",
     "whoami",
     "why",

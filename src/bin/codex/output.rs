@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::error::{CommandError, Exit};
 use crate::name;
@@ -30,6 +31,36 @@ pub(crate) struct Output {
     quiet: bool,
     colour: Colour,
     head: Vec<(String, Value)>,
+    /// The dashboard that shows all lines instead of the terminal.
+    screen: Option<UnboundedSender<ScreenLine>>,
+}
+
+/// A line of a command for the screen of the dashboard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ScreenLine {
+    pub(crate) kind: LineKind,
+    pub(crate) text: String,
+}
+
+/// What a line of a command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineKind {
+    Text,
+    Warning,
+    Error,
+    Hint,
+}
+
+impl LineKind {
+    /// The word before the line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Text => "",
+            Self::Warning => "warning:",
+            Self::Error => "error:",
+            Self::Hint => "hint:",
+        }
+    }
 }
 
 /// A JSON report: the head, without fields that the report itself has, and the report.
@@ -51,7 +82,31 @@ impl Output {
         let names = ["home", "place", "account"].map(|name| (name, Value::Null));
         let head = [("schema", json!(SCHEMA))].into_iter().chain(names);
         let head = head.map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { json, verbose, quiet, colour: Colour::Auto, head }
+        Self { json, verbose, quiet, colour: Colour::Auto, head, screen: None }
+    }
+
+    /// Returns an output whose lines are sent to the dashboard. Nothing can be asked there.
+    pub(crate) fn to_screen(screen: UnboundedSender<ScreenLine>) -> Self {
+        Self { screen: Some(screen), ..Self::new(false, false, false) }
+    }
+
+    /// Returns whether the terminal belongs to the dashboard, so that a command must not write to it.
+    pub(crate) fn is_screen(&self) -> bool {
+        self.screen.is_some()
+    }
+
+    /// Returns whether a person can be asked on standard error, who answers on standard input.
+    pub(crate) fn can_ask(&self) -> bool {
+        !self.json && !self.is_screen() && io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// Sends a line to the dashboard. Returns false without one.
+    fn shows_on_screen(&self, kind: LineKind, text: &str) -> bool {
+        let Some(screen) = &self.screen else { return false };
+        let text = redaction::escape(&in_own_name(text), Styles::Escape).into_owned();
+        // The dashboard may have ended.
+        let _ = screen.send(ScreenLine { kind, text });
+        true
     }
 
     /// Returns the output of the program before its options are parsed.
@@ -89,6 +144,9 @@ impl Output {
 
     /// Writes a line of data to stdout.
     pub(crate) fn data(&self, line: &str) -> io::Result<()> {
+        if self.shows_on_screen(LineKind::Text, line) {
+            return Ok(());
+        }
         let mut stdout = io::stdout().lock();
         let line = self.shown(line, stdout.is_terminal());
         quiet_pipe(writeln!(stdout, "{line}").and_then(|()| stdout.flush()))
@@ -125,9 +183,20 @@ impl Output {
 
     /// Writes a line to stderr that the user needs, such as an address to open.
     pub(crate) fn say(&self, line: &str) {
+        self.say_as(LineKind::Text, Paint::Faint, line);
+    }
+
+    /// Writes a line to stderr, after the coloured word of its kind.
+    fn say_as(&self, kind: LineKind, paint: Paint, line: &str) {
+        if self.shows_on_screen(kind, line) {
+            return;
+        }
         // Without stderr there is nowhere to report the failure.
         let mut stderr = io::stderr().lock();
-        let line = in_own_name(line);
+        let line = match kind {
+            LineKind::Text => in_own_name(line),
+            kind => format!("{} {}", self.on_stderr(kind.word(), paint), in_own_name(line)).into(),
+        };
         let _ = writeln!(stderr, "{}", self.shown(&line, stderr.is_terminal()));
     }
 
@@ -146,13 +215,13 @@ impl Output {
     /// Writes a warning to stderr, unless it is in the JSON report.
     pub(crate) fn warn(&self, warning: &str) {
         if !self.json {
-            self.say(&format!("{} {warning}", self.on_stderr("warning:", Paint::Yellow)));
+            self.say_as(LineKind::Warning, Paint::Yellow, warning);
         }
     }
 
     /// Writes what to do next to stderr.
     pub(crate) fn hint(&self, hint: &str) {
-        self.say(&format!("{} {hint}", self.on_stderr("hint:", Paint::Cyan)));
+        self.say_as(LineKind::Hint, Paint::Cyan, hint);
     }
 
     /// Writes why a command failed and what to do about it, also as a report where one is expected.
@@ -160,7 +229,7 @@ impl Output {
         if error.is_reported() {
             return;
         }
-        self.say(&format!("{} {error}", self.on_stderr("error:", Paint::Red)));
+        self.say_as(LineKind::Error, Paint::Red, &error.to_string());
         if self.verbose {
             for cause in error.causes() {
                 self.say(&format!("  caused by: {cause}"));

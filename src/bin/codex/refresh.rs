@@ -23,6 +23,11 @@ pub(crate) struct RefreshArguments {
 
 pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> CommandOutcome {
     let session = CommandContext::open(output)?;
+    refresh(&session, output)
+}
+
+/// Refreshes the login of `session`.
+pub(crate) fn refresh(session: &CommandContext, output: &mut Output) -> CommandOutcome {
     let snapshot = session.snapshot()?;
     tracing::debug!(
         "stored: {}",
@@ -34,7 +39,7 @@ pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> Command
         return nothing_to_do(&mode, output);
     }
     if snapshot.document().is_some_and(AuthDocument::is_handed_in) {
-        return handed_in(&session, &snapshot, output);
+        return handed_in(session, &snapshot, output);
     }
     for note in snapshot.notes().iter().filter(|note| matches!(note, StorageNote::HardLinked { .. })) {
         output.warn(&note.to_string());
@@ -45,8 +50,11 @@ pub(crate) fn run(_arguments: &RefreshArguments, output: &mut Output) -> Command
         _ => Ok(()),
     };
     forbidden(&snapshot)?;
-    refreshed(RefreshReason::Forced, &snapshot, AccountPolicy::Stay, &session.deadline)
-        .map_err(|error| if is_replaced(&snapshot, &session) { other_account() } else { error })?;
+    tracing::debug!("refreshing in a child process");
+    let job = Job::refresh(RefreshReason::Forced, &snapshot, AccountPolicy::Stay);
+    let done = session.run(&job, child::WaitNotice::of(output)).map_err(CommandError::from);
+    done.and_then(into_refreshed)
+        .map_err(|error| if is_replaced(&snapshot, session) { other_account() } else { error })?;
     // The authority may have answered with another workspace.
     let snapshot = session.snapshot()?;
     forbidden(&snapshot)?;
@@ -90,7 +98,11 @@ pub(crate) fn refreshed(
 ) -> Result<(), CommandError> {
     tracing::debug!("refreshing in a child process: {reason:?}");
     let job = Job::refresh(reason, snapshot, policy);
-    let outcome = child::run_within(&job, child::WaitNotice::Terminal, deadline)?;
+    into_refreshed(child::run_within(&job, child::WaitNotice::Terminal, deadline)?)
+}
+
+/// Returns the error of a refresh that failed.
+fn into_refreshed(outcome: JobOutcome) -> Result<(), CommandError> {
     let is_uncommitted = matches!(outcome, JobOutcome::Uncommitted(_));
     outcome.into_refreshed().map_err(|failure| match CommandError::from(failure) {
         error if is_uncommitted => error.hint("fix that and run the command again; no token is lost"),

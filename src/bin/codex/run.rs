@@ -13,6 +13,7 @@ use codex_auth::keeper::PrivateHome;
 use codex_auth::manager::{AccountPolicy, AuthManager, RefreshReason, Snapshot, SnapshotStatus};
 use codex_auth_platform::hardening;
 use codex_auth_platform::process::{self, PassedSignal};
+use codex_auth_platform::text::shell_word;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::context::CommandContext;
@@ -31,6 +32,9 @@ const NOT_RUN: u8 = 126;
 /// The variables that a command needs to start and to find its files.
 const SYSTEM_VARIABLES: [&str; 8] =
     ["HOME", "IFS", "LD_LIBRARY_PATH", "LD_PRELOAD", "PWD", "SHELL", "TMPDIR", "USER"];
+
+/// The variables that choose a login; a command of the run has one login only.
+const LOGIN_VARIABLES: [&str; 2] = ["CODEX_AUTH_ACCOUNT", "CODEX_AUTH_SOCKET"];
 
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::RUN)]
@@ -113,6 +117,10 @@ fn command(
     };
     let mut command = Command::new(program);
     command.args(words).env("CODEX_HOME", home.path());
+    // They would make programs use another login than that of the private home.
+    for variable in CREDENTIAL_VARIABLES.iter().map(|variable| variable.name).chain(LOGIN_VARIABLES) {
+        command.env_remove(variable);
+    }
     for address in ["CODEX_REFRESH_TOKEN_URL_OVERRIDE", "CODEX_REVOKE_TOKEN_URL_OVERRIDE"] {
         command.env(address, PrivateHome::CLOSED_ADDRESS);
     }
@@ -221,7 +229,7 @@ fn code(ended: ExitStatus) -> u8 {
 }
 
 fn not_started(words: &[OsString], error: &io::Error) -> CommandError {
-    let program = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+    let program = words.first().map(|word| shell_word(word.as_ref())).unwrap_or_default();
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUN };
     CommandError::new(Exit::Failed, format!("cannot run {program}: {error}")).with_code(code)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use codex_auth::accounts::AccountReason;
+use codex_auth::accounts::{AccountReason, AccountSet};
 use codex_auth::document::AuthDocument;
 use codex_auth::external::EnvironmentToken;
 use codex_auth::keeper::Client;
@@ -16,8 +16,10 @@ use crate::choice;
 use crate::context::{CommandContext, account, keeper_error, location_text, selected_elsewhere, warnings};
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit, KEEPER_ELSEWHERE, LOG_IN_FIRST};
+use crate::located;
 use crate::output::{Output, Paint, path_text, plain, relative};
 use crate::provider;
+use crate::replaced::tell_replaced;
 
 /// The longest reason that is shown.
 const LONGEST_REASON: usize = 400;
@@ -38,7 +40,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     if let Some(socket) = socket {
         return of_keeper(socket, output);
     }
-    let chosen = choice::locate(&mut environment)?;
+    let chosen = located::locate(&mut environment, output)?;
     let session = CommandContext::at(chosen, environment, output)?;
     let status = LoginStatus::read(&session.stores, &session.environment)?;
     let usability = status.usability();
@@ -58,6 +60,11 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     let mut warnings = warnings(snapshot.notes().iter().chain(&found.notes));
     warnings.extend(credential.as_ref().map(provider::warning));
 
+    if let (Some(account), Some(document)) = (&session.chosen.account, document)
+        && let Ok(set) = AccountSet::around(session.home().clone())
+    {
+        tell_replaced(&set, account, document, &session.environment, output);
+    }
     if session.chosen.reason != AccountReason::NoAccounts {
         let name = session.chosen.account.as_ref().map(|account| account.name.as_str());
         output.head("account_name", json!(name));

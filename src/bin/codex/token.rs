@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::choice;
 use crate::context::{CommandContext, account, keeper_error, warnings};
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::located;
 use crate::output::{Output, path_text, relative};
 use crate::provider;
 use crate::refresh::refreshed;
@@ -58,7 +59,7 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
     if let Some(path) = environment.socket.as_ref().filter(|_| !choice::is_named()) {
         return print_issued(&from_socket(path, arguments)?, arguments, output);
     }
-    let chosen = choice::locate(&mut environment)?;
+    let chosen = located::locate(&mut environment, output)?;
     // The running keeper has read the store already.
     if let Some(issued) = cached_by_keeper(&chosen.home, &environment, arguments) {
         return print_issued(&issued, arguments, output);

@@ -30,7 +30,8 @@ pub(crate) fn error(error: &clap::Error, definition: Command, words: &[OsString]
                 true => failed(format!("{unknown} for `{command}`")),
                 false => hand_over::not_passed_on(unknown, words),
             };
-            match names(error, ContextKind::SuggestedSubcommand).into_iter().next() {
+            // The last one is the most similar.
+            match names(error, ContextKind::SuggestedSubcommand).pop() {
                 Some(similar) => failed.first_hint(format!("did you mean `{command} {similar}`?")),
                 None => failed,
             }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::context::{CommandContext, account};
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::located;
 use crate::output::{Output, Paint, plain, relative};
 use crate::runtime;
 
@@ -66,9 +67,11 @@ async fn follow(
     report.line(ReportedEvent::Start, &reported, &manager.usability(&reported).await)?;
     report.method(&method.borrow_and_update());
 
+    let (home, environment) = (session.home().clone(), session.environment.clone());
+    let reconciling = located::keep_reconciled(home, environment, watching.reads(), output.clone());
     let home_deleted = until_deleted(session.home().path(), watching.reads());
     let output_closed = in_thread(until_output_closed);
-    tokio::pin!(home_deleted, output_closed);
+    tokio::pin!(home_deleted, output_closed, reconciling);
     loop {
         tokio::select! {
             biased;
@@ -83,6 +86,7 @@ async fn follow(
                 reported = new;
             }
             Ok(()) = method.changed() => report.method(&method.borrow_and_update()),
+            () = &mut reconciling => {}
             () = &mut home_deleted => return Ok(WatchEnd::HomeDeleted),
         }
     }

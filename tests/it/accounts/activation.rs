@@ -1,5 +1,8 @@
 //! Another account becomes the active one, also while a refresh is in flight.
 
+use std::fs;
+use std::path::Path;
+
 use scripted_authority::Endpoint;
 
 use super::world::World;
@@ -130,4 +133,31 @@ fn switches_and_refreshes_of_many_processes_mix_no_tokens() {
         world.assert_whole();
     }
     assert_eq!(world.authority.counters().of(Endpoint::Revoke), 0);
+}
+
+#[test]
+fn use_replaces_a_link_that_leads_nowhere_and_with_consent_one_that_leads_elsewhere() {
+    let world = World::with(&["work", "private"]);
+    let gone = Path::new("accounts/0123456789abcdef/auth.json");
+    link_to(gone, &world.home.document());
+    let ended = world.run(["token"]).run();
+    assert!(ended.err.contains("replace the link: codex account use NAME"), "{ended}");
+    let ended = world.run(["doctor"]).run();
+    assert!(ended.out.contains("replace the link: codex account use NAME"), "{ended}");
+    world.run(["account", "use", "private"]).run().expect(0);
+    world.run(["token"]).run().expect(0);
+    assert_eq!(world.active(), "private");
+    let elsewhere = world.write_outside("elsewhere.json", r#"{"OPENAI_API_KEY":"sk-1"}"#);
+    for target in [&*elsewhere, Path::new("/nowhere/at/all/auth.json")] {
+        link_to(target, &world.home.document());
+        let ended = world.run(["account", "use", "work"]).run();
+        assert_eq!(ended.code, Some(1), "{ended}");
+        assert!(ended.err.contains("codex account use NAME --yes"), "{ended}");
+        assert_eq!(fs::read_link(world.home.document()).unwrap(), target);
+        let ended = world.run(["account", "use", "work", "--yes"]).run().expect(0);
+        assert!(ended.err.contains(&format!("is a link to {}", target.display())), "{ended}");
+        assert_eq!(world.active(), "work");
+    }
+    assert!(elsewhere.exists());
+    world.assert_whole();
 }

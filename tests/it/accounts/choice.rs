@@ -186,3 +186,24 @@ fn a_pin_ends_with_its_account_or_by_the_path_of_a_folder_that_is_gone() {
     let told = format!("commands in {} use the active account from now on\n", project.display());
     assert!(ended.err.contains(&told), "{ended}");
 }
+
+#[test]
+fn a_switch_says_when_commands_here_use_another_account_all_the_same() {
+    let world = world();
+    let folder = world.home.beside("project");
+    world.run(["account", "pin", "two", folder.to_str().unwrap()]).run().expect(0);
+    let ended = within(world.run(["account", "use", "three"]), &folder).expect(0);
+    let said = format!("commands here use the account two all the same: pinned to {}", folder.display());
+    assert!(ended.err.contains(&said), "{ended}");
+    let report = within(world.run(["account", "use", "one", "--json"]), &folder).expect(0).json();
+    assert!(report["warnings"].to_string().contains("use the account two all the same"), "{report}");
+    let ended = world.run(["account", "use", "three"]).env("CODEX_AUTH_ACCOUNT", "one").run().expect(0);
+    assert!(ended.err.contains("use the account one all the same: named by CODEX_AUTH_ACCOUNT"), "{ended}");
+    for run in [
+        within(world.run(["account", "use", "two"]), &folder),
+        world.run(["account", "use", "three"]).run(),
+        world.run(["account", "use", "one"]).env("CODEX_AUTH_ACCOUNT", "one").run(),
+    ] {
+        assert!(!run.expect(0).err.contains("all the same"));
+    }
+}

@@ -290,6 +290,104 @@ fn a_link_of_the_users_own_is_never_replaced() {
 }
 
 #[test]
+fn accounts_whose_list_is_lost_are_found_again_by_their_folders() {
+    for list in [None, Some(""), Some("# mine\n")] {
+        let world = World::with(&["work", "private"]);
+        let places = ["work", "private"].map(|name| world.document(name));
+        match list {
+            None => fs::remove_file(world.home.file("codex-auth/accounts.toml")).unwrap(),
+            Some(text) => drop(world.home.write("codex-auth/accounts.toml", text)),
+        }
+        let ended = world.run(["token", "--account", "work"]).run().refused(1);
+        assert!(ended.err.contains("hint: to find the accounts again: codex account list"), "{ended}");
+        let ended = world.run(["doctor"]).run();
+        assert!(ended.out.contains("codex account list"), "{ended}");
+        let ended = world.run(["account", "list"]).run().expect(0);
+        assert!(ended.err.contains("found the account person1 again"), "{ended}");
+        assert_eq!(["person1", "person2"].map(|name| world.document(name)), places);
+        assert_eq!(world.active(), "person1");
+        for (place, grant) in places.iter().zip(&world.grants) {
+            world.assert_live(place, grant);
+        }
+        assert!(!world.run(["account", "list"]).run().expect(0).err.contains("found"));
+    }
+}
+
+#[test]
+fn a_list_of_accounts_that_cannot_be_parsed_is_named_with_what_to_do() {
+    let world = World::with(&["work", "private"]);
+    let places = ["work", "private"].map(|name| world.document(name));
+    world.home.write("codex-auth/accounts.toml", "[[account]\n");
+    for words in [&["token"][..], &["account", "list"], &["account", "use", "work"], &["status"]] {
+        let ended = world.run(words.iter().copied()).run();
+        assert_eq!(ended.code, Some(1), "{ended}");
+        assert!(ended.err.contains("accounts.toml"), "{ended}");
+        assert!(ended.err.contains("hint: correct the file, or move it away"), "{ended}");
+    }
+    for (place, grant) in places.iter().zip(&world.grants) {
+        world.assert_live(place, grant);
+    }
+}
+
+#[test]
+fn a_copy_of_a_login_that_was_logged_out_is_not_imported() {
+    let world = World::with(&["work", "private"]);
+    let copy = |name| fs::read_to_string(world.document(name)).unwrap();
+    let old = [copy("work"), copy("private")];
+    world.run(["refresh"]).run().expect(0);
+    let copies = [&old[0], &copy("work"), &old[1]].map(Clone::clone);
+    world.run(["logout", "--account", "work"]).run().expect(0);
+    world.run(["account", "remove", "private"]).run().expect(0);
+    let requests = world.requests();
+    for text in &copies {
+        let file = world.write_outside("copy.json", text);
+        for dry in [&["--dry-run"][..], &[]] {
+            let words = ["account", "import", file.to_str().unwrap(), "again"];
+            let ended = world.run(words.into_iter().chain(dry.iter().copied())).run().refused(1);
+            assert!(ended.err.contains("is a copy of a login that was logged out here"), "{ended}");
+        }
+    }
+    assert_eq!((world.list().len(), world.requests()), (1, requests));
+    // A login that was only removed here lives elsewhere.
+    let third = world.authority.grant(Account::numbered(3));
+    let file = world.write_outside("third.json", &third.auth_json());
+    for _ in 0..2 {
+        world.run(["account", "import", file.to_str().unwrap(), "third"]).run().expect(0);
+        world.run(["account", "remove", "third", "--local"]).run().expect(0);
+    }
+}
+
+#[test]
+fn every_change_of_accounts_is_reported_as_json() {
+    let world = World::with(&["work", "private"]);
+    let folder = world.home.beside("project");
+    let folder = folder.to_str().unwrap();
+    for (words, expected) in [
+        (&["account", "rename", "work", "office"][..], json!({"before": "work", "name": "office"})),
+        (&["account", "pin", "office", folder], json!({"name": "office", "pinned": folder})),
+        (&["account", "unpin", folder], json!({"unpinned": folder})),
+        (&["account", "unlink"], json!({"unlinked": "office"})),
+    ] {
+        let ended = world.run(words.iter().copied().chain(["--json"])).run().expect(0);
+        assert_eq!(ended.err, "", "{words:?}");
+        let report = ended.json();
+        assert_eq!(report["home"], world.home.path().to_str().unwrap());
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(&report[name], value, "{report}");
+        }
+    }
+}
+
+#[test]
+fn a_logout_of_all_accounts_that_fails_says_what_to_do() {
+    let world = World::with(&["work", "private"]);
+    let run = || world.run(["logout", "--all"]).env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", "http://127.0.0.1:9/");
+    let ended = run().run().expect(4);
+    assert!(ended.err.contains("hint: the login is still stored, so that you can try again"), "{ended}");
+    assert!(ended.err.contains("codex logout --all --force"), "{ended}");
+}
+
+#[test]
 fn an_account_takes_less_than_a_hundred_kilobytes_before_its_first_use() {
     use std::os::unix::fs::MetadataExt as _;
 

@@ -9,5 +9,9 @@ mod commands;
 #[cfg(target_os = "linux")]
 #[cfg(feature = "failpoints")]
 mod crashes;
+mod foreign;
 mod logins;
+// Linux: procfs.
+#[cfg(target_os = "linux")]
+mod running;
 pub mod world;

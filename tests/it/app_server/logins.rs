@@ -228,16 +228,11 @@ fn a_login_cancelled_while_it_waits_for_the_lease_is_not_stored() {
     let mut client = Client::from_run(world.codex(["app-server"]));
     let lease = Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| ()).unwrap();
     let id = start(&mut client, "chatgptDeviceCode")["loginId"].take();
-    world
-        .authority
-        .wait_for_entry(TEST_TIMEOUT, |entry| {
-            (entry.endpoint, entry.outcome) == (Endpoint::Exchange, scripted_authority::Outcome::Granted)
-        })
-        .unwrap();
+    world.authority.wait_for_requests(Endpoint::DevicePoll, 1, TEST_TIMEOUT).unwrap();
     cancel(&mut client, &id);
-    eventually("the tokens to be revoked", || world.live_grants() == 0);
-    drop(lease);
     assert_eq!(client.end(), Some(0));
+    drop(lease);
+    assert_eq!(world.requests(Endpoint::Exchange), 0);
     assert!(world.machine.stored_text().is_none());
 }
 

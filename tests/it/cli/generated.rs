@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::shells::{SHELLS, accepted, completed, in_zsh};
+use super::shells::{SHELLS, accepted, completed, completed_with, in_zsh, in_zsh_with};
 use crate::support::{Run, TestHome, names, program};
 
 /// The options of each command, by the words that call it.
@@ -183,7 +183,7 @@ fn shells_complete_commands_options_and_stores() {
     for shell in SHELLS {
         let script = script(&home, shell);
         for (line, expected) in [
-            ("codex lo", &["login", "logout"][..]),
+            ("codex lo", &["log", "login", "logout"][..]),
             ("codex token --min", &["--min-ttl"]),
             ("codex login --store ", &["auto", "file", "keychain"]),
             ("codex migrate --to ", &["file", "keychain"]),
@@ -234,4 +234,45 @@ fn manual_pages_follow_the_umask() {
     run.through(["sh", "-c", "umask 022; exec \"$0\" \"$@\""]).run().expect(0);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&folder), mode(&folder.join("codex.1"))), (0o755, 0o644));
+}
+
+#[test]
+fn shells_complete_the_names_of_accounts() {
+    let home = TestHome::new();
+    for name in ["work", "private"] {
+        home.codex(["account", "add", name, "--with-api-key"]).input(name).run().expect(0);
+    }
+    let bin = home.beside("bin");
+    std::os::unix::fs::symlink(program(), bin.join("codex")).unwrap();
+    let path = super::hand_over::path([&*bin]);
+    let variables = [("CODEX_HOME", home.path().into_os_string()), ("PATH", path)];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_os_str()));
+    for shell in SHELLS {
+        let script = script(&home, shell);
+        for line in [
+            "codex account use w",
+            "codex account remove w",
+            "codex account rename w",
+            "codex account pin w",
+            "codex account run w",
+            "codex --account w",
+            "codex token --account w",
+        ] {
+            assert_eq!(completed_with(&variables, shell, &script, line), ["work"], "{shell} {line}");
+        }
+        assert!(
+            !completed_with(&variables, shell, &script, "codex account add w").contains(&"work".to_owned())
+        );
+        // Without a home there are no names, and no error.
+        let nowhere = [("CODEX_HOME", std::ffi::OsStr::new("/nowhere")), variables[1]];
+        assert_eq!(completed_with(&nowhere, shell, &script, "codex --account w"), [""; 0], "{shell}");
+    }
+    let zsh = script(&home, "zsh");
+    for (line, expected) in [
+        ("codex account use w", "codex account use work"),
+        ("codex --account p", "codex --account private"),
+        ("codex token --account p", "codex token --account private"),
+    ] {
+        assert_eq!(in_zsh_with(&variables, &zsh, line), expected);
+    }
 }

@@ -36,7 +36,7 @@ mod usable;
 mod usage;
 
 /// The commands that the help names.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "login",
     "logout",
     "status",
@@ -44,6 +44,7 @@ const COMMANDS: [&str; 14] = [
     "refresh",
     "migrate",
     "watch",
+    "top",
     "run",
     "sync",
     "account",

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
+use std::time::Instant;
 
 use scripted_authority::Account;
 use serde_json::Value;
@@ -209,28 +210,32 @@ fn a_token_that_is_due_during_the_run_is_refreshed() {
 
 #[test]
 fn a_killed_run_leaves_its_home_to_the_command_and_then_to_the_next_run_or_keeper() {
-    for sweeper in ["run", "keeper"] {
+    for sweeper in ["the next run", "a keeper that starts later", "a keeper that runs"] {
         let mut machine = Machine::with_file();
         let world = World::fresh(&mut machine);
         let mut reader = Reader::start(&world);
         let command = crate::support::children(reader.run.0.id())[0];
+        let running = (sweeper == "a keeper that runs").then(|| Process::start(world.codex(["sync", "run"])));
         kill("-KILL", reader.run.0.id());
         reader.run.0.wait().unwrap();
+        running.iter().for_each(|keeper| drop(keeper.until(AT_WORK)));
         // The command lives on, and its home is in use.
         script(&world, &[], "true").run().expect(0);
         assert!(reader.sees(&world.stored_token("access_token")));
         drop(reader.input.take());
         eventually("the command to end", || !is_alive(command));
-        assert!(reader.home.exists());
-        let _keeper = match sweeper {
-            "run" => {
-                script(&world, &[], "true").run().expect(0);
-                assert!(!reader.home.exists());
-                None
-            }
-            _ => Some(Process::of(&world)),
-        };
+        let ended = Instant::now();
+        let later = (sweeper == "a keeper that starts later").then(|| {
+            assert!(reader.home.exists());
+            Process::of(&world)
+        });
+        if sweeper == "the next run" {
+            script(&world, &[], "true").run().expect(0);
+            assert!(!reader.home.exists());
+        }
         eventually("the home to be removed", || runs(&world.machine.home).is_empty());
+        println!("removed by {sweeper} {:.0?} after the command has ended", ended.elapsed());
+        drop((running, later));
     }
 }
 
@@ -292,4 +297,66 @@ fn a_shell_can_stop_and_continue_a_run() {
     lines.until(|line| line.trim_end().ends_with("code 3"));
     assert_eq!(runs(&world.machine.home), Vec::<String>::new());
     fs::metadata(world.machine.home.document()).unwrap();
+}
+
+#[test]
+fn a_command_has_the_login_of_the_run_whatever_else_the_environment_names() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let program = env!("CARGO_BIN_EXE_codex");
+    let text = format!("env | grep -E '^CODEX_(AUTH_)?(ACC|API|SOCKET)' || :; exec {program} token");
+    let run =
+        script(&world, &[], &text).env("CODEX_ACCESS_TOKEN", "at-other").env("CODEX_API_KEY", "sk-other");
+    let ended = run.env("CODEX_AUTH_SOCKET", "/nowhere/sock").run().expect(0);
+    assert_eq!(ended.out.trim_end(), world.stored_token("access_token"));
+}
+
+/// The account of a run by option, variable and pinned folder; `account run` and `codex run` are one in the other too.
+#[test]
+fn a_run_has_the_login_of_the_account_that_is_named_or_pinned() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let document = |number| world.authority.grant(Account::numbered(number)).auth_json();
+    let token = |document: &str| {
+        let document: Value = serde_json::from_str(document).unwrap();
+        document["tokens"]["access_token"].as_str().unwrap().to_owned()
+    };
+    for number in [2, 3] {
+        let file = world.machine.home.write(&format!("import-{number}"), document(number));
+        let name = format!("account{number}");
+        world.codex(["account", "import", file.to_str().unwrap(), &name]).run().expect(0);
+    }
+    let stored = |number: u32| token(&world.machine.home.read(&format!("import-{number}")));
+    let program = env!("CARGO_BIN_EXE_codex");
+    let inner = format!("exec {program} token");
+    let command = ["--", "/bin/sh", "-euc", &*inner];
+    let run = |words: &[&str]| world.codex(words.iter().chain(&command).copied());
+    let has = |run: Run, number: u32| {
+        let ended = run.run().expect(0);
+        assert_eq!((ended.out.trim_end(), &*ended.err), (&*stored(number), ""));
+    };
+    for number in [2, 3] {
+        let name = format!("account{number}");
+        has(run(&["run", "--account", &name]), number);
+        has(run(&["--account", &name, "run"]), number);
+        has(run(&["run"]).env("CODEX_AUTH_ACCOUNT", &name), number);
+        let folder = world.machine.home.beside(&name);
+        let there = |run: Run| run.through(["env", &format!("--chdir={}", folder.display())]);
+        there(world.codex(["account", "pin", &name])).run().expect(0);
+        has(there(run(&["run"])), number);
+        has(there(run(&["run", "--account", "account2"])), 2);
+    }
+    assert_eq!(run(&["run", "--account", "nobody"]).run().refused(1).out, "");
+    // Its private home is below the account's, and is removed with the run.
+    let accounts = world.machine.home.file("accounts");
+    let left = crate::support::tree(&accounts).into_iter().filter(|(path, ..)| path.ends_with("runs"));
+    for (runs, ..) in left {
+        assert_eq!(names(&accounts.join(runs)), Vec::<String>::new());
+    }
+    // An account that is made inside would be lost.
+    let other = world.machine.home.write("import-4", document(4));
+    let text = format!("exec {program} account import {} other", other.display());
+    let ended = script(&world, &["--account", "account2"], &text).run().refused(1);
+    assert!(ended.err.contains("is removed when this run ends"), "{ended}");
+    assert_eq!(world.requests(), 0);
 }

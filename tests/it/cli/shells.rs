@@ -1,5 +1,6 @@
 //! Completion scripts in real shells.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -31,13 +32,22 @@ pub fn accepted(command: &mut Command) -> String {
 
 /// What `shell`, one of [`SHELLS`], offers at the end of `line`, sorted.
 pub fn completed(shell: &str, script: &Path, line: &str) -> Vec<String> {
+    completed_with(&[], shell, script, line)
+}
+
+/// As [`completed`], with environment variables.
+pub fn completed_with(variables: &[(&str, &OsStr)], shell: &str, script: &Path, line: &str) -> Vec<String> {
+    let variables = variables.iter().copied();
     let printed = match shell {
-        "bash" => accepted(Command::new("bash").args(["-c", IN_BASH]).arg(script).args(line.split(' '))),
+        "bash" => {
+            let mut bash = Command::new("bash");
+            accepted(bash.args(["-c", IN_BASH]).arg(script).args(line.split(' ')).envs(variables))
+        }
         _ => {
             let complete = "source $argv[1]; complete -C \"$argv[2]\"";
             let mut fish = Command::new("fish");
             fish.args(["--no-config", "-c", complete]).arg(script).arg(line);
-            accepted(fish.env("HOME", script.parent().unwrap()))
+            accepted(fish.env("HOME", script.parent().unwrap()).envs(variables))
         }
     };
     let words = printed.lines().map(|line| line.split('\t').next().unwrap().trim().to_owned());
@@ -48,8 +58,14 @@ pub fn completed(shell: &str, script: &Path, line: &str) -> Vec<String> {
 
 /// The line that zsh makes of `line` at the Tab key.
 pub fn in_zsh(script: &Path, line: &str) -> String {
+    in_zsh_with(&[], script, line)
+}
+
+/// As [`in_zsh`], with environment variables.
+pub fn in_zsh_with(variables: &[(&str, &OsStr)], script: &Path, line: &str) -> String {
     let mut zsh = Command::new("zsh");
     zsh.args(["-f", "-c", IN_ZSH, "zsh"]).arg(script).arg(line).env("HOME", script.parent().unwrap());
+    zsh.envs(variables.iter().copied());
     let screen = accepted(&mut zsh);
     let (_, shown) = screen.rsplit_once("IS '").unwrap_or_else(|| panic!("{line}\n{screen}"));
     shown.split_once("' END").unwrap_or_else(|| panic!("{line}\n{screen}")).0.to_owned()

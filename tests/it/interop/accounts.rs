@@ -1,13 +1,15 @@
 //! What OpenAI's Codex does with the link and the folder of an account.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use scripted_authority::{Account, DeviceFlow, Pacing};
 use serde_json::json;
 
 use super::codex::{codex_0169, codex_0171};
+use super::provider::Provider;
 use crate::accounts::world::World;
-use crate::support::Run;
+use crate::support::{Ended, Run, names};
 
 /// A run of Codex in a home of `world`.
 fn codex<'a>(
@@ -41,21 +43,22 @@ fn codex_reads_the_active_account_and_the_folder_of_each() {
 }
 
 #[test]
-fn a_logout_of_codex_removes_the_link_and_leaves_the_document_and_the_other_account() {
+fn a_logout_of_codex_removes_the_link_and_the_next_command_the_rest_of_that_login() {
     for program in [codex_0169(), codex_0171()] {
         let world = World::with(&["work", "private"]);
         let work = world.document("work");
         codex(&program, &world, &world.home.path(), ["logout"]).run().expect(0);
         assert!(fs::symlink_metadata(world.home.document()).is_err() && work.exists());
-        let report = world.run(["account", "which", "--json"]).run().expect(1).json();
-        assert_eq!(report["reason"], "none_active");
+        let ended = world.run(["account", "which", "--json"]).run().expect(1);
+        assert!(ended.err.contains("another program has logged out of the account work"), "{ended}");
+        assert_eq!(ended.json()["reason"], "none_active");
+        assert!(!work.exists());
         world.assert_live(&world.document("private"), &world.grants[1]);
         world.run(["account", "use", "private"]).run().expect(0);
         world.run(["refresh"]).run().expect(0);
         world.assert_live(&world.document("private"), &world.grants[1]);
-        // The tokens that Codex has revoked are refused once, and the account asks for a login.
-        let ended = world.run(["refresh", "--account", "work"]).run().refused(3);
-        assert!(ended.err.contains("error: "), "{ended}");
+        let ended = world.run(["refresh", "--account", "work"]).run().refused(1);
+        assert!(ended.err.contains("not logged in"), "{ended}");
     }
 }
 
@@ -67,6 +70,9 @@ fn an_api_key_that_codex_stores_goes_through_the_link_into_the_account() {
         run.input("sk-codex").run().expect(0);
         assert!(world.home.document().is_symlink());
         assert_eq!(world.token(&["token", "--account", "work"]), "sk-codex");
+        let told = "another program has replaced the login of the account work by an API key";
+        assert!(world.run(["status"]).run().expect(0).err.contains(told));
+        assert!(!world.run(["status"]).run().expect(0).err.contains(told));
         world.assert_live(&world.document("private"), &world.grants[1]);
         assert_eq!(world.active(), json!("work"));
     }
@@ -81,6 +87,106 @@ fn codex_adds_an_mcp_server_for_all_accounts_from_the_folder_of_one() {
         codex(&program, &world, &folder, ["mcp", "add", "tool", "--", "true"]).run().expect(0);
         assert!(folder.join("config.toml").is_symlink());
         assert!(world.home.read("config.toml").contains("[mcp_servers.tool]"));
+        world.assert_whole();
+    }
+}
+
+#[test]
+fn a_device_login_of_codex_moves_into_the_account_of_its_user_or_becomes_one() {
+    for program in [codex_0169(), codex_0171()] {
+        for (number, name) in [(1, "work"), (3, "person3")] {
+            let world = World::with(&["work", "private"]);
+            let work = world.document("work");
+            world.authority.visit_as(Account::numbered(number));
+            world.authority.adjust(|policy| {
+                (policy.device, policy.pacing) = (DeviceFlow::Approves, Pacing::Ignored);
+            });
+            let words = ["login", "--device-auth", "--experimental_issuer", world.authority.url()];
+            codex(&program, &world, &world.home.path(), words).run().expect(0);
+            assert!(!world.home.document().is_symlink());
+            let ended = world.run(["token"]).run().expect(0);
+            assert!(ended.err.contains(&format!("{name}, which is active now")), "{ended}");
+            assert!(world.home.document().is_symlink());
+            assert_eq!((world.active(), work.exists()), (json!(name), number == 1));
+            let account = |name| world.token(&["token", "--account", name]);
+            assert_eq!(ended.out.trim(), account(name));
+            world.assert_live(&world.document("private"), &world.grants[1]);
+            world.run(["refresh"]).run().expect(0);
+        }
+    }
+}
+
+/// A turn of `codex exec` with an account. Returns the bearer token.
+fn turn(program: &Path, world: &World, provider: &Provider, account: &str, words: &[&str]) -> String {
+    let before = provider.bearers().len();
+    let user = world.home.path().with_file_name("user");
+    let program = program.to_str().unwrap();
+    let fixed = ["account", "run", account, "--", program, "exec", "--skip-git-repo-check"];
+    let settings = provider.settings();
+    let settings = settings.iter().map(String::as_str);
+    let run = world.run(fixed.into_iter().chain(settings).chain(words.iter().copied()));
+    let ended: Ended = run.env("HOME", &user).run().expect(0);
+    assert_eq!(ended.out, "pong\n", "{ended}");
+    provider.bearers()[before].clone()
+}
+
+fn turns_and_resumed_threads_use_the_account_of_the_folder(program: &Path) {
+    let world = World::with(&["work", "private"]);
+    let provider = Provider::start();
+    world.home.beside("user");
+    let token = |name| world.token(&["token", "--account", name]);
+    assert_eq!(turn(program, &world, &provider, "work", &["ping"]), token("work"));
+    let threads = || find(&world.home.file("sessions"), ".jsonl");
+    let first = threads();
+    let [thread] = first.as_slice() else { panic!("{first:?}") };
+    let name = thread.file_stem().unwrap().to_str().unwrap();
+    let id = &name[name.len() - 36..];
+    // Both continue the thread, also the account that has not begun it.
+    for account in ["work", "private", "work"] {
+        let length = fs::metadata(thread).unwrap().len();
+        let words = ["resume", id, "ping"];
+        assert_eq!(turn(program, &world, &provider, account, &words), token(account), "{account}");
+        assert_eq!(threads(), first, "{account}");
+        assert!(fs::metadata(thread).unwrap().len() > length, "{account}");
+    }
+    for name in ["work", "private"] {
+        let folder = world.document(name).parent().unwrap().to_owned();
+        assert_eq!(fs::read_link(folder.join("sessions")).unwrap(), Path::new("../../sessions"));
+        for file in names(&folder).iter().filter(|file| file.contains(".sqlite")) {
+            let is_link = folder.join(file).is_symlink();
+            assert_eq!(is_link, file.ends_with(".sqlite"), "{file} of {name}");
+        }
+    }
+    assert!(world.home.file("state_5.sqlite").is_file());
+    world.assert_whole();
+}
+
+/// The files below `folder` whose names end in `ending`.
+fn find(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let found = entries.flat_map(|path| if path.is_dir() { find(&path, ending) } else { vec![path] });
+    found.filter(|path| path.to_str().unwrap().ends_with(ending)).collect()
+}
+
+#[test]
+fn turns_and_resumed_threads_of_codex_0169_use_the_account_of_the_folder() {
+    turns_and_resumed_threads_use_the_account_of_the_folder(&codex_0169());
+}
+
+#[test]
+fn turns_and_resumed_threads_of_codex_0171_use_the_account_of_the_folder() {
+    turns_and_resumed_threads_use_the_account_of_the_folder(&codex_0171());
+}
+
+#[test]
+fn codex_changes_a_feature_for_all_accounts_from_the_folder_of_one() {
+    for program in [codex_0169(), codex_0171()] {
+        let world = World::with(&["work"]);
+        let folder = world.document("work").parent().unwrap().to_owned();
+        world.run(["account", "run", "work", "--", "true"]).run().expect(0);
+        codex(&program, &world, &folder, ["features", "enable", "shell_snapshot_v2"]).run().expect(0);
+        assert!(folder.join("config.toml").is_symlink());
+        assert!(world.home.read("config.toml").contains("shell_snapshot_v2 = true"));
         world.assert_whole();
     }
 }

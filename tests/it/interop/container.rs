@@ -1,7 +1,7 @@
 //! A container by bubblewrap with an export and OpenAI's Codex, and a search for secrets in its processes and files.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, symlink};
@@ -166,14 +166,20 @@ pub fn holders(parent: u32, secrets: &[String]) -> Vec<String> {
     found
 }
 
-fn read(process: u32, part: &str, mut to: impl std::io::Write) -> std::io::Result<()> {
+/// The size of a page, and of the mapping that is looked at in one go.
+const PAGE: u64 = 4096;
+const CHUNK: u64 = 64 << 20;
+
+/// Writes a file of `/proc` to `to`; of `mem`, the writable memory that is in use.
+fn read(process: u32, part: &str, to: impl std::io::Write) -> std::io::Result<()> {
+    let mut to = std::io::BufWriter::with_capacity(1 << 20, to);
     let path = format!("/proc/{process}/{part}");
     if part != "mem" {
         let mut bytes = Vec::new();
         File::open(path)?.read_to_end(&mut bytes)?;
         return to.write_all(&bytes);
     }
-    let memory = File::open(path)?;
+    let (memory, pages) = (File::open(path)?, File::open(format!("/proc/{process}/pagemap"))?);
     for line in fs::read_to_string(format!("/proc/{process}/maps"))?.lines() {
         let mut words = line.split_whitespace();
         let (range, mode) = (words.next().unwrap(), words.next().unwrap());
@@ -182,13 +188,21 @@ fn read(process: u32, part: &str, mut to: impl std::io::Write) -> std::io::Resul
         }
         let (start, end) = range.split_once('-').unwrap();
         let [mut at, end] = [start, end].map(|address| u64::from_str_radix(address, 16).unwrap());
-        let mut buffer = vec![0; 1 << 20];
         while at < end {
-            let length = buffer.len().min(usize::try_from(end - at).unwrap());
+            let length = (end - at).min(CHUNK);
+            let mut entries = vec![0; usize::try_from(length / PAGE * 8).unwrap()];
             // A mapping may have been removed since the list was read.
-            let Ok(length @ 1..) = memory.read_at(&mut buffer[..length], at) else { break };
-            to.write_all(&buffer[..length])?;
-            at += length as u64;
+            if pages.read_exact_at(&mut entries, at / PAGE * 8).is_err() {
+                break;
+            }
+            for (number, entry) in (0..).zip(entries.chunks_exact(8)) {
+                // In memory, or swapped out. The other pages were never written to.
+                let mut page = [0; PAGE as usize];
+                if entry[7] & 0xc0 != 0 && memory.read_exact_at(&mut page, at + number * PAGE).is_ok() {
+                    to.write_all(&page)?;
+                }
+            }
+            at += length;
         }
         to.write_all(b"\n")?;
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::codex::codex_0171;
 use super::provider::Provider;
 use crate::login::world::World;
-use crate::support::{Machine, Run, eventually, is_alive, search_path};
+use crate::support::{Machine, Run, Screen, eventually, is_alive};
 
 /// The time within which a turn must reach the provider after a change of the login.
 pub const PROMPTLY: Duration = Duration::from_secs(20);
@@ -142,35 +142,22 @@ pub fn signal(pid: u32, signal: &str) {
     assert!(sent.success(), "{signal} to {pid}");
 }
 
-/// A terminal with a running program, which is ended on drop.
+/// A terminal with Codex.
 pub struct Terminal {
-    socket: PathBuf,
+    screen: Screen,
 }
 
 impl Terminal {
-    /// Starts Codex, with a socket in `folder`, and waits for its prompt.
+    /// Starts Codex in `folder`, and waits for its prompt.
     pub fn start(run: Run, folder: &Path) -> Self {
-        let terminal = Self { socket: folder.join("tmux") };
-        let command = run.into_command();
-        let mut tmux = terminal.tmux(["new-session", "-d", "-x", "120", "-y", "40", "-c"]);
-        tmux.arg(folder).arg("--").arg(command.get_program()).args(command.get_args());
-        tmux.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        assert!(tmux.status().expect("tmux is installed").success());
-        eventually("Codex's prompt", || terminal.screen().contains("Ask Codex to do anything"));
+        let terminal = Self { screen: Screen::start(run.at(folder), (120, 40)) };
+        terminal.screen.shows("Ask Codex to do anything");
         terminal
-    }
-
-    fn tmux<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut tmux = Command::new("tmux");
-        tmux.env_clear().env("PATH", search_path()).env("TERM", "xterm-256color").env("LANG", "C.UTF-8");
-        tmux.arg("-S").arg(&self.socket).args(["-f", "/dev/null"]).args(arguments);
-        tmux
     }
 
     /// What is on the screen.
     pub fn screen(&self) -> String {
-        let output = self.tmux(["capture-pane", "-p"]).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        self.screen.text()
     }
 
     /// Whether the last turn was this one and has ended.
@@ -182,23 +169,17 @@ impl Terminal {
 
     /// Types `line` and presses Enter until `arrived`.
     pub fn enter(&self, line: &str, arrived: impl Fn() -> bool) {
-        eventually("the turn before to end", || !self.screen().contains("esc to interrupt"));
-        assert!(self.tmux(["send-keys", "-l", line]).status().unwrap().success());
-        eventually("the typed line", || self.screen().contains(&format!("› {line}")));
+        self.screen.shows_no("esc to interrupt");
+        self.screen.types(line);
+        self.screen.shows(&format!("› {line}"));
         // Codex takes an Enter that follows other keys closely for a part of pasted text.
         eventually("the turn to arrive", || {
-            assert!(self.tmux(["send-keys", "Enter"]).status().unwrap().success());
+            self.screen.press("Enter");
             let start = Instant::now();
             while !arrived() && start.elapsed() < Duration::from_millis(500) {
                 std::thread::yield_now();
             }
             arrived()
         });
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.tmux(["kill-server"]).status();
     }
 }

@@ -159,8 +159,11 @@ fn a_folder_whose_name_has_control_characters_is_refused() {
     let world = World::fresh(&mut machine);
     for name in ["a\nb", "a\u{1b}[31mb", "a\u{7f}"] {
         let path = folder(&world, name);
-        let ended = world.codex(["sync", "export", path.to_str().unwrap()]).run().refused(1);
-        assert!(ended.err.contains("contains a control character"), "{ended}");
+        for words in [&["sync", "export"][..], &["sync", "export", "remove"]] {
+            let words = words.iter().copied().chain([path.to_str().unwrap()]);
+            let ended = world.codex(words).run().refused(1);
+            assert!(ended.err.contains("contains a control character"), "{ended}");
+        }
         assert!(!path.exists());
     }
     let path = folder(&world, "it's \"mine\" Ω");

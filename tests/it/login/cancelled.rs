@@ -4,10 +4,11 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use codex_auth::authority::Issuer;
-use codex_auth::login::{BrowserLogin, DeviceLogin, LoginSetup};
+use codex_auth::config::LoginMethod;
+use codex_auth::login::{self, BrowserLogin, CommittedLogin, DeviceLogin, LoginSession};
+use codex_auth::store;
 use scripted_authority::{DeviceFlow, Edit, Endpoint, Moment, Outcome, Step};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
 
 use super::world::{Login, TEST_TIMEOUT, World};
 use crate::support::{Machine, eventually, here, in_private_network, web};
@@ -16,11 +17,19 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn setup(world: &World<'_>) -> LoginSetup {
+/// Begins a login, which the authority approves at once.
+fn session(world: &World<'_>) -> LoginSession {
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
-    let stores = world.machine.home.stores();
+    let (stores, environment) = (world.machine.home.stores(), world.machine.home.environment());
     let issuer = Issuer::parse("the test", world.authority.url()).unwrap();
-    LoginSetup::new(&world.machine.home.environment(), &stores.settings().config).unwrap().with_issuer(issuer)
+    let session = LoginSession::begin(&stores, &environment, LoginMethod::ChatGpt, None);
+    session.unwrap().with_issuer(issuer)
+}
+
+/// Logs in by device code.
+async fn log_in(session: LoginSession) -> Result<CommittedLogin, login::Error> {
+    let mut login = DeviceLogin::start(session.setup()).await?;
+    session.commit(login.obtain().await?, |_| ()).await
 }
 
 #[track_caller]
@@ -33,29 +42,30 @@ fn everything_is_revoked(world: &World<'_>, grants: u64) {
 }
 
 #[test]
-fn a_future_that_is_dropped_before_the_exchange_sends_nothing() {
+fn a_login_that_is_dropped_before_its_commit_sends_nothing() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
-    let setup = setup(&world);
+    let session = session(&world);
     runtime().block_on(async {
-        let mut login = DeviceLogin::start(&setup).await.unwrap();
+        let mut login = DeviceLogin::start(session.setup()).await.unwrap();
         drop(login.obtain());
+        let obtained = login.obtain().await.unwrap();
+        drop(session.commit(obtained, |_| ()));
     });
     assert_eq!((world.requests(Endpoint::Exchange), world.requests(Endpoint::Revoke)), (0, 0));
 }
 
 #[test]
-fn a_future_that_is_dropped_during_the_exchange_revokes_the_tokens() {
+fn a_commit_that_is_dropped_during_the_exchange_revokes_the_tokens() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
-    let setup = setup(&world);
     for (grants, moment) in [(1, Moment::Before), (2, Moment::After)] {
+        let session = session(&world);
         let hold = world.authority.hold(Endpoint::Exchange, moment);
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let mut login = runtime.block_on(DeviceLogin::start(&setup)).unwrap();
-        let obtaining = runtime.spawn(async move { login.obtain().await.map(drop) });
+        let logging_in = runtime.spawn(async move { log_in(session).await.map(drop) });
         hold.arrived(TEST_TIMEOUT).unwrap();
-        obtaining.abort();
+        logging_in.abort();
         // The revocation does not need the caller's runtime.
         drop(runtime);
         hold.release();
@@ -64,63 +74,38 @@ fn a_future_that_is_dropped_during_the_exchange_revokes_the_tokens() {
 }
 
 #[test]
-fn a_future_that_is_dropped_before_it_took_the_tokens_revokes_them() {
+fn a_commit_that_is_cancelled_during_the_exchange_fails_at_once_and_revokes_the_tokens() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
-    let setup = setup(&world);
-    let runtime = runtime();
-    let mut login = runtime.block_on(DeviceLogin::start(&setup)).unwrap();
+    let (session, runtime) = (session(&world), runtime());
     let hold = world.authority.hold(Endpoint::Exchange, Moment::After);
-    {
-        let mut obtaining = Box::pin(login.obtain());
-        std::thread::scope(|scope| {
-            let (sender, arrived) = oneshot::channel();
-            let hold = &hold;
-            scope.spawn(move || sender.send(hold.arrived(TEST_TIMEOUT).is_ok()));
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = &mut obtaining => panic!("the exchange is held"),
-                    arrived = arrived => assert_eq!(arrived, Ok(true)),
-                }
-            });
+    let cancelled = session.clone();
+    let exchanges = session.setup().exchanges().clone();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            hold.arrived(TEST_TIMEOUT).unwrap();
+            assert!(cancelled.cancel());
         });
-        hold.release();
-        let granted = world.authority.wait_for_entry(TEST_TIMEOUT, |entry| {
-            (entry.endpoint, entry.outcome) == (Endpoint::Exchange, Outcome::Granted)
-        });
-        granted.unwrap();
-        assert_eq!(world.live_grants(), 1);
-    }
-    everything_is_revoked(&world, 1);
-}
-
-#[test]
-fn a_login_that_is_dropped_without_a_commit_revokes_its_tokens() {
-    let mut machine = Machine::with_file();
-    let world = World::new(&mut machine);
-    let setup = setup(&world);
-    let obtained = runtime().block_on(async {
-        let mut login = DeviceLogin::start(&setup).await.unwrap();
-        login.obtain().await.unwrap()
+        let error = runtime.block_on(log_in(session)).unwrap_err();
+        assert!(matches!(error, login::Error::Store(store::Error::Interrupted)), "{error}");
     });
-    assert_eq!((world.live_grants(), world.requests(Endpoint::Revoke)), (1, 0));
-    drop(obtained);
+    assert_eq!(world.live_grants(), 1);
+    hold.release();
+    runtime.block_on(exchanges.finish()).unwrap();
     everything_is_revoked(&world, 1);
+    assert!(!world.machine.home.file("codex-auth/rescue").exists());
 }
 
 #[test]
 fn a_response_without_every_token_is_refused_and_its_tokens_are_revoked() {
     let mut machine = Machine::with_file();
     let world = World::new(&mut machine);
-    let setup = setup(&world);
     for missing in ["id_token", "access_token"] {
         world.authority.script(Endpoint::Exchange, Step::edited(missing, Edit::Missing));
-        let obtained = runtime().block_on(async {
-            let mut login = DeviceLogin::start(&setup).await.unwrap();
-            login.obtain().await.map(|_| ())
-        });
-        assert!(obtained.unwrap_err().to_string().contains(&format!("it has no {missing}")));
+        let stored = runtime().block_on(log_in(session(&world)));
+        assert!(stored.unwrap_err().to_string().contains(&format!("it has no {missing}")));
         assert_eq!(world.live_grants(), 0, "{missing}");
+        assert!(!world.machine.home.file("codex-auth/rescue").exists());
     }
 }
 
@@ -129,11 +114,11 @@ fn a_browser_login_that_is_dropped_while_it_asks_for_the_api_key_revokes_its_tok
     in_private_network(here!(), || {
         let mut machine = Machine::with_file();
         let world = World::new(&mut machine);
-        let setup = setup(&world);
+        let session = session(&world);
         let hold = world.authority.hold(Endpoint::ApiKey, Moment::Before);
         runtime().block_on(async {
             let home = world.machine.home.home();
-            let mut login = BrowserLogin::start(&setup, &home).await.unwrap();
+            let mut login = BrowserLogin::start(session.setup(), &home).await.unwrap();
             let callback = web::get(login.authorize_url()).location().unwrap();
             let browser = std::thread::spawn(move || {
                 web::send(web::parts(&callback).0, &super::interruption::visit(&callback))
@@ -144,9 +129,10 @@ fn a_browser_login_that_is_dropped_while_it_asks_for_the_api_key_revokes_its_tok
                 }
             };
             {
-                let obtaining = pin!(login.obtain());
+                let obtained = login.obtain().await.unwrap();
+                let committing = pin!(session.commit(obtained, |_| ()));
                 tokio::select! {
-                    _ = obtaining => panic!("the API key is held"),
+                    _ = committing => panic!("the API key is held"),
                     () = asked => {}
                 }
             }

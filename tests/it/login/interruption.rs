@@ -1,5 +1,7 @@
 //! Logins that are interrupted, killed, or cut off from the network at every step: the login before still works.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use codex_auth::Lease;
@@ -7,9 +9,7 @@ use codex_auth::login::{BrowserLogin, LoginSetup};
 use scripted_authority::{Endpoint, Moment, Step};
 
 use super::world::{TEST_TIMEOUT, World};
-use crate::support::{
-    Machine, eventually, here, in_private_network, in_private_network_over_both_stores, web,
-};
+use crate::support::{Machine, here, in_private_network, in_private_network_over_both_stores, web};
 
 in_private_network_over_both_stores![
     a_login_that_is_ended_at_any_step_leaves_the_one_before,
@@ -25,7 +25,7 @@ enum At {
     Exchange(Moment),
     /// It requests the API key.
     ApiKey,
-    /// It has tokens and waits for the lease.
+    /// It has the code and waits for the lease.
     Lease,
 }
 
@@ -49,6 +49,7 @@ fn a_login_that_is_ended_at_any_step_leaves_the_one_before(machine: &mut Machine
             if signal != "KILL" {
                 world.assert_nothing_left();
                 assert_eq!(world.live_grants(), live, "{signal} at {at:?}");
+                assert!(!world.machine.home.file("codex-auth/rescue").exists(), "{signal} at {at:?}");
             }
         }
     }
@@ -65,18 +66,21 @@ fn ended_at(world: &World<'_>, at: At, signal: &str) {
     };
     let mut login = world.browser_login(&[]);
     let url = login.url();
-    let before = world.requests(Endpoint::ApiKey);
-    let browser = (!matches!(at, At::Browser)).then(|| {
-        let callback = web::get(&url).location().unwrap();
+    let exchanges = world.requests(Endpoint::Exchange);
+    let callback = || web::get(&url).location().unwrap();
+    let browser = hold.is_some().then(|| {
+        let callback = callback();
         // The connection will be closed.
         std::thread::spawn(move || web::send(web::parts(&callback).0, &visit(&callback)))
     });
-    match (&hold, at) {
-        (Some(hold), _) => drop(hold.arrived(TEST_TIMEOUT).unwrap()),
-        (None, At::Lease) => {
-            eventually("the tokens to be in hand", || world.requests(Endpoint::ApiKey) > before);
-        }
-        _ => {}
+    let waiting = matches!(at, At::Lease).then(|| {
+        let callback = callback();
+        let mut stream = TcpStream::connect(web::parts(&callback).0).unwrap();
+        stream.write_all(visit(&callback).as_bytes()).unwrap();
+        stream
+    });
+    if let Some(hold) = &hold {
+        drop(hold.arrived(TEST_TIMEOUT).unwrap());
     }
     login.signal(signal);
     if signal != "KILL" && matches!(at, At::Exchange(_)) {
@@ -90,7 +94,10 @@ fn ended_at(world: &World<'_>, at: At, signal: &str) {
         assert_eq!(ended.code, Some(130), "{signal} at {at:?}: {ended}");
         assert!(ended.err.ends_with("error: interrupted; nothing was changed\n"), "{ended}");
     }
-    drop((hold, lease));
+    if lease.is_some() {
+        assert_eq!(world.requests(Endpoint::Exchange), exchanges, "nothing is requested without the lease");
+    }
+    drop((hold, lease, waiting));
     if let Some(browser) = browser {
         let _ = browser.join().unwrap();
     }

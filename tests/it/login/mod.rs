@@ -39,6 +39,8 @@ mod devtools;
 #[cfg(target_os = "linux")]
 mod disks;
 mod interruption;
+#[cfg(feature = "failpoints")]
+mod killed;
 mod ports;
 mod restrictions;
 mod tokens;

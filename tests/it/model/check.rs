@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use stateright::{Checker, Expectation, HasDiscoveries, Model, Path};
+use stateright::{Checker, Expectation, HasDiscoveries, Model, Path, Property};
 
 /// Asserts that `model` keeps its promises in every reachable state.
 pub fn holds<M>(name: &str, model: M)
@@ -26,14 +26,29 @@ pub fn assert_promises<M: Model>(
     M::State: Clone + PartialEq,
     M::Action: Clone + PartialEq,
 {
+    assert_unbroken(name, model, checker, trace);
+    let is_occasion = |property: &Property<M>| matches!(property.expectation, Expectation::Sometimes);
+    for property in model.properties().iter().filter(|property| is_occasion(property)) {
+        assert!(checker.discovery(property.name).is_some(), "never reached: {}", property.name);
+    }
+}
+
+/// Asserts that `checker` found no broken promise of `model`.
+pub fn assert_unbroken<M: Model>(
+    name: &str,
+    model: &M,
+    checker: &impl Checker<M>,
+    trace: fn(Path<M::State, M::Action>) -> String,
+) where
+    M::State: Clone + PartialEq,
+    M::Action: Clone + PartialEq,
+{
     let (states, unique) = (checker.state_count(), checker.unique_state_count());
     println!("{name}: {unique} unique states of {states}, depth {}", checker.max_depth());
     for property in model.properties() {
-        let (found, name) = (checker.discovery(property.name), property.name);
-        if matches!(property.expectation, Expectation::Sometimes) {
-            assert!(found.is_some(), "never reached: {name}");
-        } else if let Some(run) = found {
-            panic!("not so: {name}\n{}", trace(run));
+        let is_promise = !matches!(property.expectation, Expectation::Sometimes);
+        if let Some(run) = checker.discovery(property.name).filter(|_| is_promise) {
+            panic!("not so: {}\n{}", property.name, trace(run));
         }
     }
 }

@@ -3,10 +3,12 @@
 //! It models our processes ([`process`], [`commit`]), which may die between any two steps; a Codex that takes no lease
 //! ([`peer`]); users and programs that log out, log in and restore backups; and an authority with single-use tokens. It
 //! does not model time (waits are fair, tokens expire and back-offs end at any moment), access tokens, responses for
-//! another account, or the policy `follow`. [`stores`] models two stores with migrations and logouts, [`links`] links.
+//! another account, or the policy `follow`. [`stores`] models two stores with migrations and logouts, [`links`] links,
+//! [`fleet`] hosts that share a login.
 
 mod check;
 mod commit;
+pub mod fleet;
 mod links;
 mod mutations;
 mod peer;

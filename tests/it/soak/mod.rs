@@ -9,6 +9,7 @@ mod accounts;
 // Linux: mounts and procfs.
 #[cfg(target_os = "linux")]
 mod containers;
+mod fleet_model;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod foreign;
@@ -96,7 +97,11 @@ impl Soak {
 
     /// Whether there is time for another operation.
     pub fn has_time(&self) -> bool {
-        self.began.elapsed() < self.time
+        !self.time_left().is_zero()
+    }
+
+    pub fn time_left(&self) -> Duration {
+        self.time.saturating_sub(self.began.elapsed())
     }
 
     pub fn count(&mut self, what: &'static str, times: usize) {

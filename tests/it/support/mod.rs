@@ -17,6 +17,7 @@ mod program;
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(target_os = "macos", path = "macos.rs")]
 mod system;
+mod tmux;
 pub mod web;
 mod words;
 pub mod writing;
@@ -43,6 +44,7 @@ pub use self::program::{Ended, Guarded, Run, eventually, program, search_path};
 pub use self::system::in_private_network;
 #[cfg(target_os = "linux")]
 pub use self::system::{add_second_item, items, without_capabilities};
+pub use self::tmux::Screen;
 pub use self::words::snapshot_filters;
 
 /// The full name of the surrounding test. It must not be used within a closure.

@@ -88,6 +88,12 @@ impl Run {
         Self { command, ..self }
     }
 
+    /// The same run in another working folder.
+    pub fn at(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
     /// The command, to be run differently.
     pub fn into_command(self) -> Command {
         self.command

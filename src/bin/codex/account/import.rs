@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use codex_auth::Stores;
 use codex_auth::accounts::{AccountImport, AccountName};
+use codex_auth::login::LoginSession;
 use serde_json::json;
 
 use super::add::settle;
@@ -34,6 +36,7 @@ pub(super) struct ImportArguments {
 
 pub(super) fn run(arguments: &ImportArguments, output: &mut Output) -> CommandOutcome {
     let context = AccountContext::open(output)?;
+    LoginSession::check_home(&Stores::open(context.home().clone(), &context.environment)?)?;
     let import = AccountImport::read(&context.set, &arguments.path, &context.environment)?;
     output.head("account", identity(Some(&import.document)));
     let wanted = match &arguments.name {

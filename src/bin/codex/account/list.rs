@@ -11,7 +11,9 @@ use super::AccountContext;
 use crate::choice;
 use crate::context::account as identity;
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::located;
 use crate::output::{Output, path_text, plain, relative};
+use crate::replaced::tell_replaced;
 
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::ACCOUNT_LIST)]
@@ -31,6 +33,7 @@ pub(super) struct WhichArguments {
 
 /// The login of an account, as far as it can be read.
 struct AccountStatus {
+    document: Option<AuthDocument>,
     email: Option<String>,
     identity: Value,
     is_logged_in: bool,
@@ -44,6 +47,7 @@ impl AccountStatus {
         match Self::try_read(set, account, environment, now) {
             Ok(status) => status,
             Err(error) => Self {
+                document: None,
                 email: None,
                 identity: Value::Null,
                 is_logged_in: false,
@@ -65,6 +69,7 @@ impl AccountStatus {
         let snapshot = status.snapshot();
         let document = snapshot.document();
         Ok(Self {
+            document: document.cloned(),
             email: document.and_then(|document| document.claims().email.clone()),
             identity: identity(document),
             is_logged_in: document.and_then(AuthDocument::mode).is_some(),
@@ -83,6 +88,9 @@ pub(super) fn list(_arguments: &ListArguments, output: &mut Output) -> CommandOu
     for account in set.accounts() {
         let is_active = set.active() == Some(account);
         let status = AccountStatus::read(&set, account, &environment, now);
+        if let Some(document) = &status.document {
+            tell_replaced(&set, account, document, &environment, output);
+        }
         let pins = set.pins().iter().filter(|pin| pin.account == account.id);
         let pins: Vec<_> = pins.map(|pin| path_text(&pin.folder)).collect();
         if output.is_json() {
@@ -141,7 +149,7 @@ pub(super) fn list(_arguments: &ListArguments, output: &mut Output) -> CommandOu
 pub(super) fn which(_arguments: &WhichArguments, output: &mut Output) -> CommandOutcome {
     let mut environment = Environment::of_process()?;
     output.configure(&environment);
-    let ChosenHome { home, account, reason, .. } = choice::locate(&mut environment)?;
+    let ChosenHome { home, account, reason, .. } = located::locate(&mut environment, output)?;
     output.set_home(json!(path_text(home.path())));
     let Some(account) = account else {
         let hint = match reason {

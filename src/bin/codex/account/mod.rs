@@ -4,6 +4,7 @@ mod add;
 mod import;
 mod list;
 mod names;
+mod question;
 mod remove;
 mod run;
 mod switch;
@@ -24,6 +25,7 @@ pub(crate) use self::remove::log_out_all;
 
 use crate::context::{CommandContext, WaitingLine};
 use crate::error::{CommandError, CommandOutcome};
+use crate::located;
 use crate::output::{Output, path_text};
 
 #[derive(Args, Debug)]
@@ -57,6 +59,9 @@ enum AccountCommand {
     Import(import::ImportArguments),
     /// Make the active account a plain auth.json again
     Unlink(switch::UnlinkArguments),
+    /// Print the names of the accounts, for completion scripts
+    #[command(hide = true)]
+    Names,
 }
 
 impl AccountArguments {
@@ -68,11 +73,11 @@ impl AccountArguments {
             AccountCommand::Which(arguments) => Some(arguments.json),
             AccountCommand::Remove(arguments) => Some(arguments.json),
             AccountCommand::Import(arguments) => Some(arguments.json),
-            AccountCommand::Pin(_)
-            | AccountCommand::Unpin(_)
-            | AccountCommand::Rename(_)
-            | AccountCommand::Run(_)
-            | AccountCommand::Unlink(_) => None,
+            AccountCommand::Pin(arguments) => Some(arguments.json),
+            AccountCommand::Unpin(arguments) => Some(arguments.json),
+            AccountCommand::Rename(arguments) => Some(arguments.json),
+            AccountCommand::Unlink(arguments) => Some(arguments.json),
+            AccountCommand::Run(_) | AccountCommand::Names => None,
         }
     }
 }
@@ -90,6 +95,7 @@ pub(crate) fn run(arguments: &AccountArguments, output: &mut Output) -> CommandO
         AccountCommand::Run(arguments) => run::run(arguments, output),
         AccountCommand::Import(arguments) => import::run(arguments, output),
         AccountCommand::Unlink(arguments) => switch::unlink(arguments, output),
+        AccountCommand::Names => names::names(output),
     }
 }
 
@@ -113,13 +119,42 @@ impl AccountContext {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
         let home = store::locate(&environment)?;
-        let set = AccountSet::around(home.clone())?;
+        let mut set = AccountSet::around(home.clone())?;
+        if set.unlinked()?.is_some() {
+            located::reconcile(set.home().clone(), &environment, output);
+            set = AccountSet::open(set.home().clone())?;
+        }
         if *set.home() != home {
             environment.home = HomeSetting::Named(set.home().path().to_owned());
         }
         output.set_home(json!(path_text(set.home().path())));
         let deadline = LockDeadline::after(environment.lock_timeout);
-        Ok(Self { environment, set, deadline })
+        let mut context = Self { environment, set, deadline };
+        if !context.set.unlisted()?.is_empty() {
+            context.recover(output);
+        }
+        Ok(context)
+    }
+
+    /// Lists accounts again whose list was lost. A command goes on where that is not possible now.
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "a path of the method has one lifetime, not any"
+    )]
+    fn recover(&mut self, output: &Output) {
+        let recovered = self.edit(output, |editor| editor.recover());
+        match recovered.and_then(|found| Ok((found, AccountSet::open(self.home().clone())?))) {
+            Ok((found, set)) => {
+                for account in &found {
+                    output.inform(&format!(
+                        "found the account {0} again, whose name was lost; to rename it: codex account rename {0} NAME",
+                        account.name
+                    ));
+                }
+                self.set = set;
+            }
+            Err(error) => output.warn(&format!("there are accounts whose list was lost: {error}")),
+        }
     }
 
     fn home(&self) -> &Home {
@@ -132,11 +167,16 @@ impl AccountContext {
 
     /// Returns the context of a command for the home of `account`.
     fn at(&self, account: &Account, output: &mut Output) -> Result<CommandContext, CommandError> {
+        let (chosen, environment) = self.chosen(account)?;
+        CommandContext::at(chosen, environment, output)
+    }
+
+    fn chosen(&self, account: &Account) -> Result<(ChosenHome, Environment), CommandError> {
         let (home, mut environment) = (self.set.home_of(account)?, self.environment.clone());
         environment.home = HomeSetting::Named(home.path().to_owned());
         let mut chosen = ChosenHome::of_home(home);
         (chosen.account, chosen.reason) = (Some(account.clone()), AccountReason::Option);
-        CommandContext::at(chosen, environment, output)
+        Ok((chosen, environment))
     }
 
     /// Runs a change of the accounts, and says on a terminal which process it waits for.
@@ -150,6 +190,13 @@ impl AccountContext {
         let editor = AccountEditor::new(&self.set, &self.environment, &self.deadline, &on_wait);
         Ok(change(&editor)?)
     }
+}
+
+/// Returns the home of the account `name` and the environment of a command for it, as `--account` chooses them.
+pub(crate) fn named(name: &str, output: &mut Output) -> Result<(ChosenHome, Environment), CommandError> {
+    let context = AccountContext::open(output)?;
+    let account = context.set.find(name)?.clone();
+    context.chosen(&account)
 }
 
 /// Says which account the present login has become.

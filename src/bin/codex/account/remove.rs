@@ -2,14 +2,16 @@
 
 use clap::Args;
 use codex_auth::accounts::{Account, AccountName, AccountPlace};
-use codex_auth::diagnosis::{CodexProcess, programs_using};
+use codex_auth::diagnosis::programs_using;
 use codex_auth::manager::Job;
 use codex_auth::manager::logout::{LogoutReport, LogoutScope};
 use codex_auth::{Home, Stores};
 use serde_json::json;
 
+use super::question::{confirm, pids};
 use super::{AccountContext, account_name, tell_lost_pins};
 use crate::child;
+use crate::completions::ACCOUNT;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::logout;
 use crate::output::{Output, path_text};
@@ -18,7 +20,7 @@ use crate::output::{Output, path_text};
 #[command(after_help = crate::help::ACCOUNT_REMOVE)]
 pub(super) struct RemoveArguments {
     /// The account
-    #[arg(value_parser = account_name)]
+    #[arg(value_parser = account_name, value_hint = ACCOUNT)]
     name: AccountName,
 
     /// Remove it even if its tokens cannot be revoked
@@ -28,6 +30,10 @@ pub(super) struct RemoveArguments {
     /// Do not revoke its tokens, which stay valid until they expire
     #[arg(long)]
     local: bool,
+
+    /// Do not ask while other programs use the active login
+    #[arg(long)]
+    yes: bool,
 
     /// Report as JSON
     #[arg(long)]
@@ -49,16 +55,28 @@ pub(super) fn run(arguments: &RemoveArguments, output: &mut Output) -> CommandOu
         }
     }
     let was_active = context.set.active() == Some(&account);
+    let others = if was_active { programs_using(context.home()) } else { Vec::new() };
+    if !arguments.yes {
+        let effect = "Its tokens are revoked: it cannot refresh them, and is refused soon.";
+        confirm(&others, effect, &format!("Remove {}?", account.name), output)?;
+    }
     let scope = logout::scope(arguments.force, arguments.local);
     if Stores::open(home.clone(), &context.environment)?.find()?.stored.is_some() {
         let command = format!("codex account remove {}", account.name);
-        let report = log_out(&context, &home, scope, &command)?;
+        let report = log_out(&context, &home, scope, &command, output)?;
         logout::check(&report, scope, output)?;
     }
     context.edit(output, |editor| editor.remove(&account.id))?;
     if output.is_json() {
-        output.report(json!({"removed": account.name.as_str(), "was_active": was_active}))?;
+        output.report(json!({
+            "removed": account.name.as_str(),
+            "was_active": was_active,
+            "other_programs": others.iter().map(|other| other.pid).collect::<Vec<_>>(),
+        }))?;
         return Ok(());
+    }
+    if !others.is_empty() {
+        output.warn(&format!("Codex is running with that login ({})", pids(&others)));
     }
     output.inform(&format!("removed the account {}", account.name));
     tell_lost_pins(&context.set, &account, output);
@@ -82,7 +100,7 @@ pub(crate) fn log_out_all(scope: LogoutScope, output: &mut Output) -> CommandOut
     let mut first_failure = None;
     for (account, home) in homes {
         let name = account.map(|account| account.name.as_str());
-        let done = log_out(&context, &home, scope, "codex logout --all")
+        let done = log_out(&context, &home, scope, "codex logout --all", output)
             .and_then(|report| logout::check(&report, scope, output).map(|()| report));
         match done {
             Ok(report) => {
@@ -93,9 +111,10 @@ pub(crate) fn log_out_all(scope: LogoutScope, output: &mut Output) -> CommandOut
                 reports.push(json!({"name": name, "home": path_text(home.path()), "logged_out": true}));
             }
             Err(error) => {
-                reports.push(json!({"name": name, "home": path_text(home.path()), "logged_out": false, "reason": error.to_string()}));
+                reports.push(json!({"name": name, "home": path_text(home.path()), "logged_out": false, "reason": error.to_string(), "hints": error.hints()}));
                 if !output.is_json() {
                     output.warn(&format!("{}: {error}", name.unwrap_or("the login of this home")));
+                    error.hints().iter().for_each(|hint| output.hint(hint));
                 }
                 first_failure = first_failure.or(Some(error));
             }
@@ -115,13 +134,9 @@ fn log_out(
     home: &Home,
     scope: LogoutScope,
     command: &str,
+    output: &Output,
 ) -> Result<LogoutReport, CommandError> {
-    let outcome = child::run_at(home, &Job::logout(scope), child::WaitNotice::Terminal, &context.deadline)?;
+    let notice = child::WaitNotice::of(output);
+    let outcome = child::run_at(home, &Job::logout(scope), notice, &context.deadline)?;
     outcome.into_logged_out().map_err(|failure| logout::not_revoked(failure, command))
-}
-
-/// Returns the process ids of programs, for a message.
-pub(super) fn pids(programs: &[CodexProcess]) -> String {
-    let pids: Vec<_> = programs.iter().map(|program| program.pid.to_string()).collect();
-    format!("pid {}", pids.join(", "))
 }

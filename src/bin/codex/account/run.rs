@@ -9,6 +9,7 @@ use codex_auth::accounts::{AccountName, prepare_home};
 use codex_auth_platform::hardening;
 
 use super::{AccountContext, account_name};
+use crate::completions::ACCOUNT;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
 
@@ -16,7 +17,7 @@ use crate::output::Output;
 #[command(after_help = crate::help::ACCOUNT_RUN)]
 pub(super) struct AccountRunArguments {
     /// The account
-    #[arg(value_parser = account_name)]
+    #[arg(value_parser = account_name, value_hint = ACCOUNT)]
     name: AccountName,
 
     /// The command, after --

@@ -1,17 +1,20 @@
 //! `codex account use` and `unlink`: change what `auth.json` of the home leads to.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::path::Path;
 
 use clap::Args;
-use codex_auth::accounts::{AccountName, Activation, FOREIGN_REFRESH, required_lifetime};
+use codex_auth::accounts::{
+    Account, AccountName, Activation, ActiveLink, ChosenHome, FOREIGN_REFRESH, ForeignLink, required_lifetime,
+};
 use codex_auth::diagnosis::{CodexProcess, programs_using};
 use codex_auth::manager::{AccountPolicy, AuthManager, Job, JobOutcome, RefreshReason};
-use codex_auth::{Clock, Stores};
+use codex_auth::{Clock, Environment, Home, Stores};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::remove::pids;
+use super::question::{ask, can_ask, confirm, pids};
 use super::{AccountContext, account_name, tell_adopted, tell_lost_pins};
+use crate::completions::ACCOUNT;
 use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
@@ -21,10 +24,10 @@ use crate::{child, runtime};
 #[command(after_help = crate::help::ACCOUNT_USE)]
 pub(super) struct UseArguments {
     /// The account
-    #[arg(value_parser = account_name)]
+    #[arg(value_parser = account_name, value_hint = ACCOUNT)]
     name: AccountName,
 
-    /// Do not ask while other programs use the active login
+    /// Do not ask while other programs use the active login, or before a link auth.json of yours is replaced
     #[arg(long)]
     yes: bool,
 
@@ -42,7 +45,11 @@ pub(super) struct UseArguments {
 
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::ACCOUNT_UNLINK)]
-pub(super) struct UnlinkArguments {}
+pub(super) struct UnlinkArguments {
+    /// Report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
 
 /// Whether the token of the outgoing login was refreshed before the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +67,14 @@ pub(super) fn run(arguments: &UseArguments, output: &mut Output) -> CommandOutco
     let account = context.find(&arguments.name)?;
     let others = programs_using(context.home());
     let is_active = context.set.active() == Some(&account);
-    if !is_active && !others.is_empty() {
-        confirm(arguments, &others, output)?;
+    if !is_active && !arguments.yes {
+        let effect = "It goes on with that login until it is restarted, and new programs use the other one.";
+        confirm(&others, effect, &format!("Switch to {}?", arguments.name), output)?;
     }
+    let foreign = match context.set.link() {
+        ActiveLink::Elsewhere(target) => confirm_link(arguments, context.home(), target, output)?,
+        _ => ForeignLink::Keep,
+    };
     if !is_active {
         tell_adopted(context.edit(output, |editor| editor.adopt())?.as_ref(), output);
         let refreshed = refresh_outgoing(&context, output)?;
@@ -70,10 +82,10 @@ pub(super) fn run(arguments: &UseArguments, output: &mut Output) -> CommandOutco
             wait_for_others(&others, output)?;
         }
     }
-    let activation = context.edit(output, |editor| editor.activate(&account))?;
+    let activation = context.edit(output, |editor| editor.activate(&account, foreign))?;
     let stored = Stores::open(context.home().clone(), &context.environment)?.find()?.stored;
     let stored = stored.map(|stored| stored.document);
-    let report = |output: &Output| report(&account.name, &activation, &others, output);
+    let report = |output: &Output| report(&account, &activation, &others, output);
     daemon::after_change(
         arguments.daemon,
         CommandEffect::Login,
@@ -84,27 +96,32 @@ pub(super) fn run(arguments: &UseArguments, output: &mut Output) -> CommandOutco
     )
 }
 
-/// Asks on a terminal while programs use the active login.
-fn confirm(arguments: &UseArguments, others: &[CodexProcess], output: &Output) -> CommandOutcome {
-    if arguments.yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(());
+/// Asks on a terminal before a link of the user's is replaced. Without a terminal, it is not.
+fn confirm_link(
+    arguments: &UseArguments,
+    home: &Home,
+    target: &Path,
+    output: &Output,
+) -> Result<ForeignLink, CommandError> {
+    if !arguments.yes && !can_ask() {
+        return Ok(ForeignLink::Keep);
     }
-    output.say(&format!("Codex is running with the active login ({})", pids(others)));
-    output.say("It goes on with that login until it is restarted, and new programs use the other one.");
-    output.say(&format!("Switch to {}? [y/N]", arguments.name));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    match ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
-        true => Ok(()),
-        false => Err(CommandError::new(Exit::Failed, "nothing was switched: not confirmed")),
+    let leads = format!("{} is a link to {}", home.document().display(), target.display());
+    if !arguments.yes {
+        output.say(&format!("{leads}, which is not an account of this home"));
+        ask(&format!("Replace the link by one to {}?", arguments.name), output)?;
     }
+    output.inform(&format!("{leads}, which stays; the link is replaced"));
+    Ok(ForeignLink::Replace)
 }
 
 /// Refreshes the token of the active login if it expires soon. A failure is only a warning, because the switch loses
 /// nothing that our own processes do.
 fn refresh_outgoing(context: &AccountContext, output: &Output) -> Result<OutgoingRefresh, CommandError> {
     let manager = AuthManager::builder(context.home().clone(), context.environment.clone());
-    let snapshot = manager.open()?.current();
+    // Without a readable login there is nothing to refresh.
+    let Ok(manager) = manager.open() else { return Ok(OutgoingRefresh::NotNeeded) };
+    let snapshot = manager.current();
     let required =
         snapshot.document().and_then(|document| required_lifetime(document, Clock::system().now()));
     let Some(required) = required else { return Ok(OutgoingRefresh::NotNeeded) };
@@ -139,8 +156,15 @@ fn wait_for_others(others: &[CodexProcess], output: &Output) -> CommandOutcome {
     })
 }
 
+/// Returns why commands here use another account than `account`, if they do.
+fn choice_here(account: &Account) -> Option<String> {
+    let here = ChosenHome::find(&Environment::of_process().ok()?, None).ok()?;
+    let other = here.account.filter(|other| other.id != account.id)?;
+    Some(format!("commands here use the account {} all the same: {}", other.name, here.reason))
+}
+
 fn report(
-    name: &AccountName,
+    account: &Account,
     activation: &Activation,
     others: &[CodexProcess],
     output: &Output,
@@ -150,7 +174,8 @@ fn report(
         _ => None,
     };
     let is_switched = *activation != Activation::Unchanged;
-    let mut warnings = Vec::new();
+    let name = &account.name;
+    let mut warnings: Vec<_> = choice_here(account).into_iter().collect();
     if is_switched && !others.is_empty() {
         warnings.push(format!(
             "Codex is running ({}) and keeps the other account until it is restarted; if it is refreshing that \
@@ -195,6 +220,10 @@ pub(super) fn unlink(_arguments: &UnlinkArguments, output: &mut Output) -> Comma
         }
     }
     let account = context.edit(output, |editor| editor.unlink())?;
+    if output.is_json() {
+        output.report(json!({"unlinked": account.name.as_str()}))?;
+        return Ok(());
+    }
     output.inform(&format!(
         "{} is a file again, with the login of {}, which is no account any more",
         context.home().document().display(),

@@ -40,7 +40,7 @@ pub(super) struct ActiveLogin {
     task: JoinHandle<()>,
 }
 
-/// A login that a person completed, and the browser that shows whether it was stored.
+/// A login that a person approved, and the browser that shows whether it was stored.
 pub(super) struct ObtainedLogin {
     session: LoginSession,
     login: PendingLogin,
@@ -196,8 +196,8 @@ impl Logins {
 }
 
 impl ObtainedLogin {
-    /// Stores it, shows the result in the browser, and in the background revokes the tokens of the login that it
-    /// replaced.
+    /// Gets its tokens, stores it, shows the result in the browser, and in the background revokes the tokens of the login
+    /// that it replaced.
     pub(super) async fn commit(self) -> Result<(), String> {
         let Self { session, login, browser, prefix } = self;
         match session.commit(login, |_| ()).await {
@@ -207,11 +207,12 @@ impl ObtainedLogin {
             }
             Err(login::Error::Store(store::Error::Interrupted)) => Err(format!("{prefix}{NOT_COMPLETED}")),
             Err(error) => {
+                let prefix = if matches!(error, login::Error::Store(_)) { "" } else { prefix };
                 let why = CommandError::from(error).to_string();
                 if let Some((browser, _)) = browser {
                     browser.announce(BrowserMessage::NotStored(&why)).await;
                 }
-                Err(why)
+                Err(format!("{prefix}{why}"))
             }
         }
     }

@@ -25,9 +25,10 @@ use super::protocol::{
 use super::queue::{Receiver, Sender, queue};
 use super::turns::{TurnKind, Turns};
 use crate::context::CommandContext;
+use crate::located;
 use crate::next_codex;
 use crate::next_version;
-use crate::output::path_text;
+use crate::output::{Output, path_text};
 
 /// The longest line that is read while no next app-server runs, in bytes.
 pub(super) const LONGEST_LINE: usize = 1024 * 1024;
@@ -116,11 +117,22 @@ impl Server {
         let stored = self.accounts.stored().clone();
         let mut snapshots = stored.subscribe();
         // Starting the watch takes some milliseconds, which must not delay responses.
-        let _watching = tokio::task::spawn_blocking(move || stored.watch()).await;
-        self.report_changes().await;
-        while snapshots.changed().await.is_ok() {
-            snapshots.mark_unchanged();
+        let watching = tokio::task::spawn_blocking(move || stored.watch()).await;
+        let reconciling = async {
+            let Ok(watching) = &watching else { return std::future::pending().await };
+            let (home, environment) = (self.session.home().clone(), self.session.environment.clone());
+            located::keep_reconciled(home, environment, watching.reads(), Output::of_process()).await;
+        };
+        let reporting = async {
             self.report_changes().await;
+            while snapshots.changed().await.is_ok() {
+                snapshots.mark_unchanged();
+                self.report_changes().await;
+            }
+        };
+        tokio::select! {
+            () = reporting => {}
+            () = reconciling => {}
         }
     }
 

@@ -1,11 +1,14 @@
 //! `codex completions`: prints a completion script, generated from the definition of the arguments and, under the name
 //! `codex`, from the commands of the next codex on PATH.
 
+mod account_names;
 mod zsh_script;
 
 use clap::{Arg, Args, Command};
 use clap_complete::Shell;
 use codex_auth::config::CODEX_COMMANDS;
+
+pub(crate) use self::account_names::ACCOUNT;
 
 use crate::error::CommandOutcome;
 use crate::name;
@@ -33,7 +36,9 @@ pub(crate) fn run(
         command = with_next(command, &zsh_script::read(&script).unwrap_or_else(names_only));
     }
     clap_complete::generate(arguments.shell, &mut command, name::of_this_run(), &mut script);
-    Ok(output.data(String::from_utf8_lossy(&script).trim_end())?)
+    let script = String::from_utf8_lossy(&script);
+    let script = account_names::filled_in(script.trim_end(), arguments.shell, &command, name::of_this_run());
+    Ok(output.data(&script)?)
 }
 
 /// Copies a built definition with the arguments that `is_offered`, and without hidden commands, which `clap_complete`
@@ -50,7 +55,7 @@ fn shown(command: &Command, is_offered: &dyn Fn(&Arg) -> bool) -> Command {
             command
                 .get_arguments()
                 .filter(|argument| is_offered(argument))
-                .map(|argument| argument.clone().global(false)),
+                .map(|argument| account_names::with_placeholder(argument.clone()).global(false)),
         )
         .subcommands(
             command

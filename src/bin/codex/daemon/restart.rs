@@ -1,6 +1,6 @@
 //! The restart of Codex's daemon after a command has changed the login.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io::{self, BufRead as _};
 use std::time::Duration;
 
 use clap::Args;
@@ -186,11 +186,17 @@ fn restart(
     output: &Output,
 ) -> Restart {
     let attempt = |daemon: Daemon, condition| {
-        let spinner = output::spinner();
-        spinner.enable_steady_tick(SPINNER_TICK);
-        spinner.set_message("restarting Codex's daemon");
-        let outcome = daemon.restart(condition);
-        spinner.finish_and_clear();
+        let outcome = if output.is_screen() {
+            output.inform("restarting Codex's daemon");
+            daemon.restart(condition)
+        } else {
+            let spinner = output::spinner();
+            spinner.enable_steady_tick(SPINNER_TICK);
+            spinner.set_message("restarting Codex's daemon");
+            let outcome = daemon.restart(condition);
+            spinner.finish_and_clear();
+            outcome
+        };
         match outcome {
             Ok(RestartOutcome::Restarted { turns_cut }) => Restart::Done { turns_cut },
             Ok(RestartOutcome::Busy { turns }) => Restart::Busy(turns),
@@ -216,7 +222,7 @@ fn restart(
 
 /// Asks whether to restart the daemon during a turn; without a terminal the answer is no.
 fn is_confirmed(turns: usize, output: &Output) -> bool {
-    if output.is_json() || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !output.can_ask() {
         return false;
     }
     let turns = if turns == 1 { "a turn".to_owned() } else { format!("{turns} turns") };

@@ -1,5 +1,6 @@
 //! What the findings are about.
 
+use codex_auth::accounts::AccountSet;
 use codex_auth::diagnosis::{self, Diagnosis};
 use codex_auth::{Clock, Environment, Home, store};
 use serde_json::json;
@@ -7,6 +8,7 @@ use serde_json::json;
 use super::finding::Finding;
 use crate::choice;
 use crate::error::CommandError;
+use crate::located;
 use crate::output::{Output, path_text};
 
 /// A home and its diagnosis.
@@ -15,8 +17,19 @@ pub(super) struct Examination {
     pub(super) home: Home,
     pub(super) clock: Clock,
     pub(super) diagnosis: Diagnosis,
-    /// Why it is not known which account commands use.
+    /// Why it is not known which account commands use, or what is lost.
     pub(super) unknown_account: Option<Finding>,
+}
+
+/// Finds accounts that are not listed any more.
+fn unlisted(home: &Home) -> Option<Finding> {
+    let set = AccountSet::around(home.clone()).ok()?;
+    let count = set.unlisted().ok()?.len();
+    let list = set.home().accounts_file();
+    (count > 0).then(|| {
+        let message = format!("{count} folders of accounts are not listed in {}", list.display());
+        Finding::warning("accounts", message).remedy("codex account list")
+    })
 }
 
 impl Examination {
@@ -24,8 +37,11 @@ impl Examination {
     pub(super) fn open(output: &mut Output) -> Result<Self, CommandError> {
         let mut environment = Environment::of_process()?;
         output.configure(&environment);
-        let (home, unknown_account) = match choice::locate(&mut environment) {
-            Ok(chosen) => (chosen.home, None),
+        let (home, unknown_account) = match located::locate(&mut environment, output) {
+            Ok(chosen) => {
+                let lost = unlisted(&chosen.home);
+                (chosen.home, lost)
+            }
             Err(error) if choice::is_named() => return Err(error),
             Err(error) => (store::locate(&environment)?, Some(Finding::failed("accounts", error))),
         };

@@ -4,7 +4,7 @@ use codex_auth::login::{self, CommittedLogin, LoginSession, LoginSetup, PendingL
 use codex_auth::store::{self, StorageNote, Store as _};
 use codex_auth::{AuthDocument, Secret};
 
-use super::interrupt::{Interrupts, interrupted};
+use super::interrupt::{Interrupts, end_line, interrupted};
 use super::report::{self, LoginReport};
 use crate::context::{CommandContext, WaitingLine, account};
 use crate::daemon::{self, CommandEffect, DaemonArguments};
@@ -77,7 +77,7 @@ impl LoginTarget {
         })
     }
 
-    /// Commits `login`. An interruption ends the wait for locks; a commit that has begun is completed.
+    /// Gets the tokens of `login` and commits it. An interruption ends it; a commit that has begun is completed.
     pub(super) async fn commit(
         &self,
         login: PendingLogin,
@@ -95,6 +95,7 @@ impl LoginTarget {
                     error => error.into(),
                 }),
                 () = interrupts.next() => {
+                    end_line();
                     let _ = self.session.cancel();
                 }
             }

@@ -91,7 +91,7 @@ impl Interrupts {
 }
 
 /// Ends the line on which the terminal has printed ^C.
-fn end_line() {
+pub(super) fn end_line() {
     if io::stderr().is_terminal() {
         let _ = writeln!(io::stderr());
     }

@@ -11,7 +11,7 @@ mod screen;
 use std::io::{self, IsTerminal as _};
 
 use clap::{Args, Subcommand};
-use codex_auth::accounts::{AccountPlace, login_store};
+use codex_auth::accounts::{AccountPlace, AccountSet, login_store};
 use codex_auth::authority::Issuer;
 use codex_auth::config::{LoginMethod, StoreSelection, UserLocation};
 use codex_auth::login::{self, LoginOwner, LoginSession, OldLoginPolicy};
@@ -24,6 +24,7 @@ use crate::daemon::DaemonArguments;
 use crate::error::{CommandError, CommandOutcome, Exit, PIPE_AN_ACCESS_TOKEN, PIPE_AN_API_KEY};
 use crate::name;
 use crate::output::Output;
+use crate::replaced::remember_user;
 use crate::status;
 
 #[derive(Args, Debug)]
@@ -161,7 +162,14 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
     let options = &arguments.options;
     options.check()?;
     let context = CommandContext::open(output)?;
-    options.log_in(context, output)
+    let (chosen, environment) = (context.chosen.clone(), context.environment.clone());
+    let done = options.log_in(context, output);
+    if let Some(account) = &chosen.account
+        && let Ok(set) = AccountSet::around(chosen.home)
+    {
+        remember_user(&set, account, &environment);
+    }
+    done
 }
 
 impl LoginOptions {

@@ -20,7 +20,7 @@ use super::upgrade::UpgradeCheck;
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
-use crate::{child, log, runtime};
+use crate::{child, located, log, runtime};
 
 #[derive(Args, Debug)]
 pub(crate) struct KeeperArguments {
@@ -82,6 +82,8 @@ async fn keep(session: &CommandContext) -> CommandOutcome {
     let (watches, clock) = (KeeperWatches::start(), session.clock.clone());
     let keeper = Keeper::watched_by(&watches, lock, manager, refresher(session.home()), clock.clone());
     let (home, environment) = (session.home().clone(), session.environment.clone());
+    let (reads, output) = (keeper.reads(), Output::new(false, false, false));
+    let reconciling = located::keep_reconciled(home.clone(), environment.clone(), reads, output);
     let accounts = AccountKeepers::new(home, environment, clock, watches.clone(), Box::new(refresher));
     tracing::info!(home = %session.home().path().display(), "keeping the login fresh");
     supervisor.notify(ServiceState::Active);
@@ -97,7 +99,7 @@ async fn keep(session: &CommandContext) -> CommandOutcome {
     let work = accounts.run(keeper, socket, async {
         let _ = ended.await;
     });
-    tokio::pin!(work);
+    tokio::pin!(work, reconciling);
     let mut outcome = Ok(());
     loop {
         tokio::select! {
@@ -119,6 +121,7 @@ async fn keep(session: &CommandContext) -> CommandOutcome {
                 }
             },
             () = watchdog.is_due() => supervisor.notify(ServiceState::Alive),
+            () = &mut reconciling => {}
             () = upgrade.wait(), if end.is_some() => {
                 finish(&mut end);
                 outcome = restart();

@@ -12,6 +12,7 @@ use super::service::Installation;
 use crate::choice;
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::located;
 use crate::output::{Output, path_text, plain, relative};
 
 #[derive(Args, Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct SyncStatusArguments {
 pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> CommandOutcome {
     let mut environment = Environment::of_process()?;
     output.configure(&environment);
-    let home = match choice::locate_without_pins(&mut environment) {
+    let home = match located::locate_without_pins(&mut environment, output) {
         Ok(chosen) => Some(chosen.home),
         // With CODEX_AUTH_SOCKET set, no home is needed.
         Err(_) if environment.socket.is_some() && !choice::is_named() => None,

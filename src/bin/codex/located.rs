@@ -1,0 +1,118 @@
+//! The home of a run, after what another program did to the link of its active account has been put right.
+
+use std::path::Path;
+use std::time::Duration;
+
+use codex_auth::accounts::{self, AccountEditor, AccountSet, ChosenHome, LinkChange};
+use codex_auth::config::HomeSetting;
+use codex_auth::store::LockDeadline;
+use codex_auth::{Environment, Home};
+use tokio::sync::watch::Receiver;
+
+use crate::child;
+use crate::choice::{self, Pins};
+use crate::error::CommandError;
+use crate::output::Output;
+
+/// How long a command waits for other processes before it leaves the link as it is.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Finds the home of this run, and sets it in `environment`. Every command that is about a login calls this.
+pub(crate) fn locate(environment: &mut Environment, output: &Output) -> Result<ChosenHome, CommandError> {
+    choice::locate(environment, Pins::Count, |home, environment| reconcile(home, environment, output))
+}
+
+/// As [`locate`] without the pinned folders, for a command that is about all accounts unless one is named.
+pub(crate) fn locate_without_pins(
+    environment: &mut Environment,
+    output: &Output,
+) -> Result<ChosenHome, CommandError> {
+    choice::locate(environment, Pins::Ignored, |home, environment| reconcile(home, environment, output))
+}
+
+/// Puts right what another program did to the link of the active account, and says what that was. A command goes on where
+/// that is not possible now.
+pub(crate) fn reconcile(home: Home, environment: &Environment, output: &Output) {
+    reconciled(home, environment).iter().for_each(|line| output.inform(line));
+}
+
+/// Does the same after every read of a watch, until this is dropped. A problem that stays is said once.
+pub(crate) async fn keep_reconciled(
+    home: Home,
+    environment: Environment,
+    mut reads: Receiver<u64>,
+    output: Output,
+) {
+    let mut said = Vec::new();
+    while reads.changed().await.is_ok() {
+        let (home, environment) = (home.clone(), environment.clone());
+        let reconciled = move || match is_unlinked(&home) {
+            true => reconciled(home, &environment),
+            false => Vec::new(),
+        };
+        let Ok(lines) = tokio::task::spawn_blocking(reconciled).await else { continue };
+        if lines != said {
+            lines.iter().for_each(|line| output.inform(line));
+        }
+        said = lines;
+    }
+    std::future::pending::<()>().await;
+}
+
+fn is_unlinked(home: &Home) -> bool {
+    AccountSet::open(home.clone()).is_ok_and(|set| matches!(set.unlinked(), Ok(Some(_))))
+}
+
+/// Puts it right, and returns lines that say what was done or why it was not.
+fn reconciled(home: Home, environment: &Environment) -> Vec<String> {
+    let document = home.document();
+    match try_reconcile(home, environment) {
+        Ok(change) => change.map(|change| description(&change, &document)).unwrap_or_default(),
+        Err(error) => {
+            let document = document.display();
+            vec![format!(
+                "note: another program has changed {document}, which cannot be put right now: {error}"
+            )]
+        }
+    }
+}
+
+fn try_reconcile(home: Home, environment: &Environment) -> Result<Option<LinkChange>, accounts::Error> {
+    let set = AccountSet::open(home)?;
+    let mut environment = environment.clone();
+    environment.home = HomeSetting::Named(set.home().path().to_owned());
+    let deadline = LockDeadline::after(environment.lock_timeout.min(LOCK_TIMEOUT));
+    let editor = AccountEditor::new(&set, &environment, &deadline, &|_| {});
+    editor.reconcile(&|home, job| child::run_at(home, job, child::WaitNotice::Terminal, &deadline))
+}
+
+fn description(change: &LinkChange, document: &Path) -> Vec<String> {
+    let document = document.display();
+    match change {
+        LinkChange::LoggedOut(account) => vec![format!(
+            "another program has logged out of the account {0}; to log in again: codex login --account {0}",
+            account.name
+        )],
+        LinkChange::Removed(account) => vec![format!(
+            "another program has removed {document}, the link to the account {0}, whose login is still valid; to use it \
+             again: codex account use {0}",
+            account.name
+        )],
+        LinkChange::Unverified { account, reason } => vec![format!(
+            "note: another program has removed {document}, the link to the account {}; whether it has logged out is not \
+             known: {reason}",
+            account.name
+        )],
+        LinkChange::LoggedIn { account, is_new, ended } => {
+            let what = if *is_new { "is the new account" } else { "is in the account" };
+            let login = format!(
+                "another program has logged in; that login {what} {}, which is active now",
+                account.name
+            );
+            let ended =
+                ended.iter().map(|ended| format!("the login of the account {} has ended", ended.name));
+            [login].into_iter().chain(ended).collect()
+        }
+        _ => Vec::new(),
+    }
+}
