@@ -1,6 +1,7 @@
 //! Passwords, certificates, and servers that are no etcd.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use codex_auth::config::Network;
 use codex_auth::fleet::{Error, EtcdFailure, KeyWatch, SharedStore};
@@ -67,7 +68,7 @@ fn a_private_ca_is_the_only_one_that_is_trusted() {
         for ca in [None, Some(other.path().to_owned())] {
             let mut settings = settings(&[TLS_URL]);
             settings.ca = ca;
-            settings.limits.call = settings.limits.attempt;
+            settings.limits.call = Duration::from_millis(100);
             let error = open(settings).commit(&[], &[put("a", "1")]).await.unwrap_err();
             let Error::Unreachable { cause: EtcdFailure::NotConnected(_), .. } = &error else {
                 panic!("{error:?}")

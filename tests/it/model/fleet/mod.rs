@@ -42,11 +42,16 @@ const TWO_FAILURES: Protocol = Protocol {
     mutation: None,
 };
 
+const ONE_FAILURE: Protocol = Protocol { failures: 1, ..TWO_FAILURES };
+
 /// Beside a user who acts once.
 const USED: Protocol = Protocol { failures: 1, user_actions: 1, ..TWO_FAILURES };
 
 /// With an etcd that is restored from a backup, which is one of the failures.
 const RESTORED: Protocol = Protocol { restores: true, ..TWO_FAILURES };
+
+/// The restore is the one failure.
+const ONE_RESTORE: Protocol = Protocol { failures: 1, faults: Faults::Authority, ..RESTORED };
 
 /// Only the authority fails.
 const UNANSWERED: Protocol = Protocol { faults: Faults::Authority, ..TWO_FAILURES };
@@ -76,8 +81,7 @@ fn three_hosts_keep_every_promise_when_they_see_a_record_late() {
 
 #[test]
 fn three_hosts_keep_every_promise_when_etcd_is_restored() {
-    // The restore is the one failure.
-    holds("restored", Protocol { failures: 1, faults: Faults::Authority, ..RESTORED });
+    holds("restored", ONE_RESTORE);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use stateright::Property;
 
 use super::super::world::{Login, OnReuse, Standing};
-use super::protocol::Protocol;
+use super::protocol::{Faults, Protocol};
 use super::record::{Attempt, Poison};
 use super::world::{Backup, Breach, Exception, World};
 
@@ -84,7 +84,7 @@ impl Protocol {
                     && world.hosts.iter().all(|host| host.settled)
             }));
         }
-        if self.failures > 0 {
+        if self.failures > 0 && self.faults == Faults::All {
             occasions.extend([
                 Property::sometimes("a successor commits", |_, world: &World| {
                     let second = world.second_recorded.iter().next().is_some();
