@@ -266,7 +266,7 @@ pub enum StorageNote {
         path: PathBuf,
     },
     /// A rescue cannot be used now, and was renamed to make room for a new one.
-    #[error("{} holds a token response that was not stored and cannot be used now: {reason}; if the login has ended, run: codex login", path.display())]
+    #[error("{} holds tokens that are neither stored nor revoked: {reason}; the next refresh or login tries again, and if the login has ended, run: codex login", path.display())]
     RescueSetAside {
         /// The renamed file.
         path: PathBuf,

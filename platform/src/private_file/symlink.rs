@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -10,6 +12,10 @@ use rustix::io::Errno;
 use super::changes::Removal;
 use super::error::Error;
 use super::folder::OpenFolder;
+
+/// How long [`remove_tree`] tries while another process writes into the folder, and the pause between two tries.
+const WRITERS_TIME: Duration = Duration::from_secs(1);
+const WRITERS_PAUSE: Duration = Duration::from_millis(10);
 
 /// Returns where the link at `path` leads, as it is written there; `None` if nothing or something else is at `path`.
 ///
@@ -91,7 +97,8 @@ pub fn remove_link(path: &Path) -> Result<Removal, Error> {
     Ok(Removal::Removed)
 }
 
-/// Removes the folder `path` with everything in it. Links are removed and never followed.
+/// Removes the folder `path` with everything in it. Links are removed and never followed. What another process writes into
+/// it meanwhile is removed too, for a second.
 ///
 /// # Errors
 /// [`Error::NotADirectory`]; [`Error::ReadOnly`]; [`Error::Io`]: part of it may be left.
@@ -101,17 +108,30 @@ pub fn remove_tree(path: &Path) -> Result<Removal, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Removal::Absent),
         opened => opened.map_err(failed)?,
     };
-    match folder.entry(name).map_err(failed)? {
-        None => return Ok(Removal::Absent),
-        Some(entry) if entry.kind != FileType::Directory => {
-            return Err(Error::NotADirectory { path: path.to_owned() });
+    let mut removal = Removal::Absent;
+    let begun = Instant::now();
+    loop {
+        match folder.entry(name).map_err(failed)? {
+            None if removal == Removal::Absent => return Ok(removal),
+            None => break,
+            Some(entry) if entry.kind != FileType::Directory => {
+                return Err(Error::NotADirectory { path: path.to_owned() });
+            }
+            Some(_) => removal = Removal::Removed,
         }
-        Some(_) => {}
+        let emptied = empty(&folder, name);
+        match emptied.and_then(|()| Ok(rustix::fs::unlinkat(&folder, name, AtFlags::REMOVEDIR)?)) {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound)
+                    && begun.elapsed() < WRITERS_TIME =>
+            {
+                thread::sleep(WRITERS_PAUSE);
+            }
+            outcome => outcome.map_err(failed)?,
+        }
     }
-    empty(&folder, name).map_err(failed)?;
-    rustix::fs::unlinkat(&folder, name, AtFlags::REMOVEDIR).map_err(|error| failed(error.into()))?;
     folder.sync().map_err(|source| Error::Unsynced { path: path.to_owned(), source })?;
-    Ok(Removal::Removed)
+    Ok(removal)
 }
 
 /// Removes everything in the folder `name` of `folder`.
@@ -197,7 +217,13 @@ mod tests {
         fs::write(tree.join("inner/file"), "gone").unwrap();
         symlink(&kept, tree.join("inner/link")).unwrap();
         symlink("../kept/file", tree.join("link")).unwrap();
+        // Ends as soon as the folder is gone.
+        let writer = tree.clone();
+        let writer = std::thread::spawn(move || {
+            (0_u32..).find(|number| fs::write(writer.join(format!("inner/{}", number % 8)), "").is_err())
+        });
         assert_eq!(remove_tree(&tree).unwrap(), Removal::Removed);
+        writer.join().unwrap().unwrap();
         assert_eq!(remove_tree(&tree).unwrap(), Removal::Absent);
         assert_eq!(remove_tree(&tree.join("deeper/still")).unwrap(), Removal::Absent);
         assert_eq!(fs::read(kept.join("file")).unwrap(), b"kept");

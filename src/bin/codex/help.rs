@@ -118,6 +118,21 @@ pub(crate) fn others() -> [(String, &'static str); 2] {
     ]
 }
 
+/// Breaks a list of names into lines that the help page does not wrap.
+fn in_lines(names: &str) -> String {
+    let (mut text, mut width) = (String::new(), 0);
+    for name in names.split(", ") {
+        if width > 0 {
+            let fits = width + name.len() < 78;
+            text.push_str(if fits { ", " } else { ",\n    " });
+            width = if fits { width } else { 0 };
+        }
+        text.push_str(name);
+        width += name.len() + 2;
+    }
+    text
+}
+
 /// Returns the last part of the program's own help page.
 pub(crate) fn overview() -> String {
     let mut text = format!(
@@ -134,7 +149,7 @@ pub(crate) fn overview() -> String {
         text.push_str(&format!("  {name:10}  {who}\n"));
     }
     for (names, who) in others() {
-        text.push_str(&format!("  {names}\n              {who}\n"));
+        text.push_str(&format!("  {}\n              {who}\n", in_lines(&names)));
     }
     text.push_str(&format!("\n{EXIT_CODES}\n    0  done\n"));
     for (exit, meaning) in Exit::MEANINGS {

@@ -60,9 +60,9 @@ fn the_account_can_be_read_while_a_completed_login_waits_for_a_lock() {
     let before = world.stored_token("access_token");
     let lease = Lease::acquire(&world.machine.home.home(), TEST_TIMEOUT, |_| {}).unwrap();
     let started = client.call("account/login/start", json!({"type": "chatgptDeviceCode"}));
-    // The person completes the login at once, and then it waits for the lease.
-    let granted = |entry: &scripted_authority::Entry| entry.endpoint == Endpoint::Exchange;
-    world.authority.wait_for_entry(TEST_TIMEOUT, granted).unwrap();
+    // The person approves the login at once, and then it waits for the lease.
+    let approved = |entry: &scripted_authority::Entry| entry.endpoint == Endpoint::DevicePoll;
+    world.authority.wait_for_entry(TEST_TIMEOUT, approved).unwrap();
     account_is_read_soon(&mut client, &account);
     assert_eq!(world.stored_token("access_token"), before);
     drop(lease);

@@ -47,7 +47,7 @@ fn a_full_disk_keeps_the_old_login_byte_for_byte() {
     exit 5
     --- stdout
     --- stderr
-    error: no space for 32768 bytes in [home]/auth.json; free some, or raise the quota
+    error: no space for 49152 bytes in [home]/auth.json; free some, or raise the quota
     hint: free some space; the stored login is unchanged
     ");
     assert_eq!(fs::read(disk.path().join("auth.json")).unwrap(), before);

@@ -300,7 +300,7 @@ fn the_readme_says_who_runs_a_command_as_the_help_does() {
     let help = TestHome::new().codex(["--help"]).run().expect(0).out;
     let (_, section) = help.split_once("\nIn front of OpenAI's Codex, under the name codex:\n").unwrap();
     let (section, _) = section.split_once("\n\n").unwrap();
-    let section = section.replace("\n              ", "  ");
+    let section = section.replace("\n              ", "  ").replace(",\n    ", ", ");
     assert_eq!(section.lines().count(), 8, "{section}");
     for line in section.lines() {
         let (names, who) = line.trim_start().split_once("  ").unwrap();

@@ -189,8 +189,10 @@ on_a_machine_with_a_keychain! {
     fn a_login_into_the_keychain_leaves_no_secret_in_any_file(machine) {
         login(machine, "sk-marked");
         assert_eq!(machine.home.names(), ["auth.json.lock", "auth.lock", "codex-auth", "config.toml"]);
-        for name in names(&machine.home.file("codex-auth")) {
-            assert!(!machine.home.read(&format!("codex-auth/{name}")).contains("marked"), "{name}");
+        for folder in ["codex-auth", "codex-auth/history"] {
+            for name in names(&machine.home.file(folder)).iter().filter(|name| *name != "history") {
+                assert!(!machine.home.read(&format!("{folder}/{name}")).contains("marked"), "{name}");
+            }
         }
     }
 }

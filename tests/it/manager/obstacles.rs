@@ -235,7 +235,7 @@ fn a_rescue_without_its_key_is_set_aside_and_committed_later() {
 
         key.delete_credential().unwrap();
         let ended = world.codex(["migrate", "--to", "keychain"]).run().expect(0);
-        assert!(ended.err.contains("holds a token response that was not stored"), "{ended}");
+        assert!(ended.err.contains("holds tokens that are neither stored nor revoked"), "{ended}");
         assert!(!world.has_rescue());
         assert_eq!(world.requests(), 1);
         key.set_secret(&secret).unwrap();
@@ -260,7 +260,7 @@ fn a_login_over_a_rescue_without_its_key_warns_and_can_be_refreshed() {
         world.codex(["refresh"]).env("CODEX_AUTH_FAILPOINT", "rescued=kill").run().expect(4);
         key.delete_credential().unwrap();
         let ended = world.codex(["login", "--with-api-key"]).input("sk-1").run().expect(0);
-        assert!(ended.err.contains("holds a token response that was not stored"), "{ended}");
+        assert!(ended.err.contains("holds tokens that are neither stored nor revoked"), "{ended}");
         assert!(!world.has_rescue());
         world.codex(["logout", "--local"]).run().expect(0);
         let again = world.authority.grant(Account::numbered(1));
