@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use codex_auth_platform::filesystem;
 use codex_auth_platform::lock::{self, FileLock, LockFileMode};
-use codex_auth_platform::private_file::{self, Links};
+use codex_auth_platform::private_file::{self, DirectoryState, Links};
 
 use super::event::HistoryEvent;
 use super::record::HistoryRecord;
@@ -131,6 +131,11 @@ impl History {
         let lock = || FileLock::acquire_briefly(&path, LockFileMode::Private, LOCK_WAIT);
         let locked = match lock() {
             Err(lock::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                // A home that is away for a moment must not be replaced by an empty one.
+                let above = self.folder.parent()?;
+                if private_file::directory_state(above).ok()? != DirectoryState::Writable {
+                    return None;
+                }
                 private_file::create_directory(&self.folder).ok()?;
                 lock()
             }

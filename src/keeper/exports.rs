@@ -78,16 +78,15 @@ impl ExportServer {
             let snapshot = snapshots.borrow_and_update().clone();
             let (home, now) = (self.shared.home.clone(), self.shared.clock.now());
             let before: Vec<_> = self.served.iter().map(|served| served.written.clone()).collect();
-            // An account without exports and runs costs no thread.
-            let work = match before.is_empty() && has_none(&home) {
+            // An account without exports costs no thread.
+            let is_idle = before.is_empty() && has_none(&home);
+            let work = move || (sweep(&home), write_all(&home, &snapshot, now, &before));
+            let outcome = match is_idle {
                 true => Ok((PrivateHomes::None, Ok(WriteOutcome::default()))),
-                false => {
-                    let work = move || (sweep(&home), write_all(&home, &snapshot, now, &before));
-                    tokio::task::spawn_blocking(work).await
-                }
+                false => tokio::task::spawn_blocking(work).await,
             };
             let mut homes = PrivateHomes::None;
-            match work {
+            match outcome {
                 Ok((left, Ok(outcome))) => {
                     homes = left;
                     self.log(outcome.failures);
@@ -178,17 +177,17 @@ impl WrittenExport {
     }
 }
 
+/// Whether `home` has neither exports nor homes of runs.
+fn has_none(home: &Home) -> bool {
+    [home.export_list(), home.runs()].iter().all(|path| filesystem::presence(path) == Presence::Absent)
+}
+
 /// Removes the homes that killed runs have left.
 fn sweep(home: &Home) -> PrivateHomes {
     PrivateHome::sweep(home).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot remove the homes of runs that have ended");
         PrivateHomes::None
     })
-}
-
-/// Whether `home` has neither exports nor homes of runs.
-fn has_none(home: &Home) -> bool {
-    [home.export_list(), home.runs()].iter().all(|path| filesystem::presence(path) == Presence::Absent)
 }
 
 /// Writes or removes the documents of all exports of `home`, and returns those whose folder can be used. Those that were

@@ -181,7 +181,9 @@ impl Keeper {
                 history.record(HistoryEvent::ClockStepped { seconds });
             }
             if !seen.replace(Arc::clone(&snapshot)).is_some_and(|seen| Arc::ptr_eq(&seen, &snapshot)) {
-                self.shared.manager.record_observations().await;
+                // A refresh that is due does not wait for it.
+                let manager = self.shared.manager.clone();
+                tokio::spawn(async move { manager.record_observations().await });
             }
             retry = retry.filter(|retry| retry.fingerprint == snapshot.fingerprint());
             let now = self.shared.clock.now();

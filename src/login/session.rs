@@ -12,7 +12,7 @@ use super::error::{Error, HandedInHome};
 use super::pending::{PendingExchanges, PendingLogin};
 use super::setup::LoginSetup;
 use super::supersede::{OldLoginPolicy, SupersedeOutcome, supersede};
-use super::transaction::{LoginOwner, LoginPlan, ReplacedRecord, StoredLogin};
+use super::transaction::{LoginOutcome, LoginOwner, LoginPlan, ReplacedRecord};
 use crate::authority::Issuer;
 use crate::config::{Environment, LoginMethod, StoreSelection};
 use crate::document::AuthDocument;
@@ -180,7 +180,7 @@ impl LoginSession {
         };
         drop(dropped);
         let ended = |_| Error::Panicked(io::Error::other("the thread ended early"));
-        let StoredLogin { document, report, record } = stored.map_err(ended)??;
+        let LoginOutcome { document, report, record } = stored.map_err(ended)??;
         let record = Mutex::new(record);
         Ok(CommittedLogin { plan: self.0.clone(), document, report, record })
     }

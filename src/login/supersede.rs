@@ -29,7 +29,7 @@ pub enum SupersedeOutcome {
     Skipped(RevocationSkipped),
     /// They are invalid.
     Revoked(RevocationOutcome),
-    /// The revocation failed; they may stay valid.
+    /// The revocation failed; the next holder of the lease tries again.
     Failed(authority::Error),
 }
 

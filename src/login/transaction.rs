@@ -52,7 +52,7 @@ pub enum LoginOwner {
 
 /// A login that is stored.
 #[derive(Debug)]
-pub(super) struct StoredLogin {
+pub(super) struct LoginOutcome {
     pub(super) document: AuthDocument,
     pub(super) report: StoreReport,
     /// If logins that it replaced are to be revoked, the lease, under which the rescue names them.
@@ -81,7 +81,7 @@ impl LoginPlan {
         login: PendingLogin,
         open: &OpenExchange,
         on_wait: impl FnMut(&Waiting<'_>),
-    ) -> Result<StoredLogin, Error> {
+    ) -> Result<LoginOutcome, Error> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
         let stored = self.run_in(&runtime, login, open, on_wait);
         // Do not wait for a name lookup that hangs.
@@ -95,7 +95,7 @@ impl LoginPlan {
         login: PendingLogin,
         open: &OpenExchange,
         on_wait: impl FnMut(&Waiting<'_>),
-    ) -> Result<StoredLogin, Error> {
+    ) -> Result<LoginOutcome, Error> {
         let lease = Lease::acquire(self.stores.home(), &self.deadline, on_wait)?;
         self.check_cancelled()?;
         self.space.release();
@@ -129,7 +129,7 @@ impl LoginPlan {
             let _ = running.recorder.clear(running.writer);
             None
         };
-        Ok(StoredLogin { document, report, record })
+        Ok(LoginOutcome { document, report, record })
     }
 
     fn check_cancelled(&self) -> Result<(), Error> {

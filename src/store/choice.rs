@@ -27,7 +27,7 @@ pub struct StoreChoice {
 
 /// What a login writes at most, apart from unusually large documents: `auth.json`, `state.json`, `config.toml`, the
 /// rescue, and the response to the code.
-const LOGIN_BYTES: u64 = 64 * 1024 + RESPONSE_BYTES;
+const LOGIN_BYTES: u64 = 32 * 1024 + RESPONSE_BYTES;
 
 /// Reserved disk space for a login, given back on drop. Clones share it.
 #[derive(Clone, Debug)]

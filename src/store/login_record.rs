@@ -20,7 +20,7 @@ use crate::document::{AuthDocument, NewTokens, Provenance};
 use crate::secret::{Fingerprint, Secret};
 
 /// The space that is reserved for the response; those of a login are a few kilobytes.
-pub(super) const RESPONSE_BYTES: u64 = 64 * 1024;
+pub(super) const RESPONSE_BYTES: u64 = 16 * 1024;
 
 /// A login that is not complete.
 #[derive(Debug)]

@@ -104,7 +104,6 @@ impl Watch {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             if self.armed.comparison.is_some() && self.armed.current_stamps() != self.stamps {
-                *lock(&self.changes) = ChangedPaths::Any;
                 break WaitEnd::Reported;
             }
             match deadline.checked_duration_since(Instant::now()) {
@@ -115,7 +114,12 @@ impl Watch {
         };
         // Before the caller reads, so that no change after this is missed.
         if self.armed.comparison.is_some() {
-            self.stamps = self.armed.current_stamps();
+            let stamps = self.armed.current_stamps();
+            // Also where a trigger ended the wait.
+            if stamps != self.stamps {
+                *lock(&self.changes) = ChangedPaths::Any;
+            }
+            self.stamps = stamps;
         }
         self.last_check = Some(Instant::now());
         end

@@ -189,8 +189,7 @@ impl Work {
                 false => None,
             };
             self.wake(for_all);
-            let files = self.slots.iter().flat_map(|slot| slot.files.iter().cloned()).collect();
-            self.watch.update(files);
+            self.update_files();
             self.publish_method();
         }
     }
@@ -201,10 +200,17 @@ impl Work {
         self.slots.extend(self.added.try_iter());
         if self.slots.len() != before {
             // A member reads its files after they are watched.
+            self.update_files();
+        }
+        self.slots.retain(|slot| !slot.removed.load(Ordering::SeqCst));
+    }
+
+    /// Watches the files of the members. Before the first is added, those of the start stay.
+    fn update_files(&mut self) {
+        if !self.slots.is_empty() {
             let files = self.slots.iter().flat_map(|slot| slot.files.iter().cloned()).collect();
             self.watch.update(files);
         }
-        self.slots.retain(|slot| !slot.removed.load(Ordering::SeqCst));
     }
 
     /// Calls the members that have a reason.

@@ -7,6 +7,7 @@ use super::evidence::{Evidence, StoredLogin};
 use crate::accounts::{AccountName, HomeRecord};
 use crate::diagnosis::Diagnosis;
 use crate::history::{HistoryEvent, Label};
+use crate::manager;
 use crate::store::{self, owner_of};
 
 /// The most events in a report.
@@ -76,7 +77,7 @@ fn diagnosed(diagnosis: &Diagnosis) -> Value {
             "role": format!("{:?}", login.keychain.role),
             "usable": login.keychain.state.is_ok(),
         })),
-        "error": login.and_then(|login| login.status.as_ref().err().map(|error| error.kind())),
+        "error": login.and_then(|login| login.status.as_ref().err().map(manager::Error::kind)),
     })
 }
 

@@ -181,7 +181,7 @@ fn old_copy(evidence: &Evidence, token: Fingerprint) -> Explanation {
             .with_evidence(spending)
             .with_evidence(seen);
     };
-    let spent_at = spending.map(|of| of.record.at).or_else(|| evidence.state.received_at);
+    let spent_at = spending.map(|of| of.record.at).or(evidence.state.received_at);
     let was_running = seen.is_some_and(|of| match &of.record.event {
         HistoryEvent::Adopted { holder, running, .. } => holder.is_some() || !running.is_empty(),
         _ => false,

@@ -16,6 +16,7 @@ fn assert_no_leftovers(home: &std::path::Path) {
                 "auth.lock",
                 "codex-auth",
                 "config.toml",
+                "history",
                 "refresh.lock",
                 "state.json",
                 "filling",

@@ -11,6 +11,8 @@ in_private_network_over_both_stores!(a_browser_login_that_is_killed_at_any_step_
 
 over_both_stores![
     a_device_login_that_is_killed_at_any_step_leaves_no_grant_behind,
+    a_first_login_that_is_killed_at_any_step_leaves_no_grant_behind,
+    a_login_ends_the_one_that_was_killed_before,
     a_killed_login_is_ended_once_the_authority_can_be_reached,
     a_killed_login_keeps_what_its_policy_keeps,
     a_login_that_replaces_one_with_an_api_key_and_is_killed_leaves_no_grant_behind,
@@ -76,44 +78,51 @@ fn only_the_stored_grant_is_alive(world: &World<'_>, what: &str) {
     assert!(names.is_empty(), "{what}: {names:?}");
 }
 
-fn killed_at_every_step(machine: &mut Machine, way: Way) {
-    let world = World::new(machine);
-    for next in ["refresh", "login"] {
-        for has_login in [false, true] {
-            for step in STEPS {
-                let what = format!("killed at {}, a login before: {has_login}, next: {next}", step.at);
-                if !has_login && step.at == "replaced login revoked" {
-                    continue;
-                }
-                let old = has_login.then(|| world.log_in(1));
-                killed(&world, way, step.at, &[]);
-                let stored = world.machine.stored_text().is_some();
-                assert_eq!(stored, has_login || step.is_stored, "{what}");
-                if let Some(old) = &old {
-                    let is_old = world.stored_token("refresh_token") == old.tokens.refresh_token;
-                    assert_eq!(is_old, !step.is_stored, "{what}");
-                }
-                let line = if next == "refresh" { vec!["refresh"] } else { vec!["login", "--device-auth"] };
-                let ended = world.codex(line).run();
-                assert_eq!(
-                    ended.code,
-                    Some(if stored || next == "login" { 0 } else { 1 }),
-                    "{what}: {ended}"
-                );
-                only_the_stored_grant_is_alive(&world, &what);
-                world.codex(["logout"]).run();
-                assert_eq!((world.live_grants(), world.machine.stored_text()), (0, None), "{what}");
-            }
-        }
+/// Kills a login by `way` at `step`, and runs `next`.
+fn killed_and_ended(world: &World<'_>, way: Way, step: Killed, has_login: bool, next: &[&str]) {
+    let what = format!("killed at {}, a login before: {has_login}, next: {next:?}", step.at);
+    let old = has_login.then(|| world.log_in(1));
+    killed(world, way, step.at, &[]);
+    let stored = world.machine.stored_text().is_some();
+    assert_eq!(stored, has_login || step.is_stored, "{what}");
+    if let Some(old) = &old {
+        let is_old = world.stored_token("refresh_token") == old.tokens.refresh_token;
+        assert_eq!(is_old, !step.is_stored, "{what}");
     }
+    let ended = world.codex(next.iter().copied()).run();
+    let is_done = stored || next[0] == "login";
+    assert_eq!(ended.code, Some(if is_done { 0 } else { 1 }), "{what}: {ended}");
+    only_the_stored_grant_is_alive(world, &what);
+    world.codex(["logout"]).run();
+    assert_eq!((world.live_grants(), world.machine.stored_text()), (0, None), "{what}");
 }
 
 fn a_browser_login_that_is_killed_at_any_step_leaves_no_grant_behind(machine: &mut Machine) {
-    killed_at_every_step(machine, Way::Browser);
+    let world = World::new(machine);
+    for step in STEPS {
+        killed_and_ended(&world, Way::Browser, step, true, &["refresh"]);
+    }
 }
 
 fn a_device_login_that_is_killed_at_any_step_leaves_no_grant_behind(machine: &mut Machine) {
-    killed_at_every_step(machine, Way::Device);
+    let world = World::new(machine);
+    for step in STEPS {
+        killed_and_ended(&world, Way::Device, step, true, &["refresh"]);
+    }
+}
+
+fn a_first_login_that_is_killed_at_any_step_leaves_no_grant_behind(machine: &mut Machine) {
+    let world = World::new(machine);
+    for step in &STEPS[..7] {
+        killed_and_ended(&world, Way::Device, *step, false, &["refresh"]);
+    }
+}
+
+fn a_login_ends_the_one_that_was_killed_before(machine: &mut Machine) {
+    let world = World::new(machine);
+    for (number, step) in STEPS.into_iter().enumerate() {
+        killed_and_ended(&world, Way::Device, step, number % 2 == 1, &["login", "--device-auth"]);
+    }
 }
 
 fn a_killed_login_is_ended_once_the_authority_can_be_reached(machine: &mut Machine) {
@@ -176,12 +185,13 @@ fn a_login_that_replaces_one_with_an_api_key_and_is_killed_leaves_no_grant_behin
     }
 }
 
-/// Every system call is hit by `tests/soak kills`.
+// Linux: strace.
 #[cfg(target_os = "linux")]
 fn a_login_that_is_killed_at_a_system_call_leaves_no_grant_behind(machine: &mut Machine) {
+    // `tests/soak kills` hits all of them.
     use crate::soak::strace::{Fault, calls_under_lease, inject};
 
-    const SAMPLE: usize = 8;
+    const SAMPLE: usize = 6;
     let trace = machine.home.beside("strace").join("trace");
     let world = World::new(machine);
     world.authority.adjust(|policy| policy.device = DeviceFlow::Approves);

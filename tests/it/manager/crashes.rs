@@ -74,6 +74,11 @@ fn a_written_response_survives_a_kill_before_fsync(machine: &mut Machine) {
     let order = "{\"pipe\":1,\"job\":{\"task\":\"freshen\",\"policy\":\"follow\"}}\n";
     let refresh = |world: &World<'_>| world.codex(["transaction", "1"]).input(order);
     let trace = machine.home.beside("strace").join("trace");
+    // The first refresh creates the folder of the history.
+    let world = World::expired(machine);
+    refresh(&world).run().expect(0);
+    world.codex(["logout", "--local"]).run().expect(0);
+    drop(world);
     let all = {
         let world = World::expired(machine);
         // Another run makes no call to create the history.

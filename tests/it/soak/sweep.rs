@@ -170,7 +170,7 @@ impl Scene {
             match change {
                 Change::Link => link_to(&self.documents[1], &self.world.home.document()),
                 Change::Use => {
-                    switch = Some(await_for_a_while(self.start_switch(), PATIENCE[usize::from(!is_leased)]))
+                    switch = Some(await_for_a_while(self.start_switch(), PATIENCE[usize::from(!is_leased)]));
                 }
             }
             signal(pid, "-CONT");

@@ -4,7 +4,10 @@ use std::io;
 use std::process::{Command, ExitStatus};
 use std::thread;
 
+use codex_auth::accounts::ChosenHome;
+use codex_auth::config::HomeSetting;
 use codex_auth::store::KeychainClient;
+use codex_auth::{Environment, Home};
 use codex_auth_platform::{hardening, process};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -33,15 +36,16 @@ pub(super) fn title(line: &SlashLine) -> String {
     }
 }
 
-/// Starts a command on another thread. What it prints is sent to the screen.
-pub(super) fn start(line: SlashLine) -> CommandLines {
+/// Starts a command on another thread. What it prints is sent to the screen. Without an account it is about the login of
+/// `home` itself.
+pub(super) fn start(line: SlashLine, home: Home) -> CommandLines {
     // A person is here to answer what the keychain's service asks.
     KeychainClient::system().allow_prompts();
     let (sender, lines) = unbounded_channel();
     let failed = sender.clone();
     let work = move || {
         let mut output = Output::to_screen(sender.clone());
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&line, &mut output)));
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&line, &home, &mut output)));
         match done {
             Ok(Ok(())) => {}
             Ok(Err(error)) => output.failure(&error),
@@ -62,48 +66,59 @@ fn send_error(lines: &UnboundedSender<ScreenLine>, error: &CommandError) {
     let _ = lines.send(ScreenLine { kind: LineKind::Error, text: error.to_string() });
 }
 
-fn run(line: &SlashLine, output: &mut Output) -> CommandOutcome {
+fn run(line: &SlashLine, home: &Home, output: &mut Output) -> CommandOutcome {
     match &line.command {
         SlashCommand::Logout(arguments) if arguments.all => logout::run(arguments, output),
         SlashCommand::Logout(arguments) => {
-            let context = match &line.account {
-                Some(name) => {
-                    let (chosen, environment) = account::named(name, output)?;
-                    CommandContext::at_for_logout(chosen, environment, output)?
-                }
-                None => CommandContext::open_for_logout(output)?,
-            };
+            let (chosen, environment) = chosen(line, home, output)?;
+            let context = CommandContext::at_for_logout(chosen, environment, output)?;
             logout::log_out(arguments, &context, output)
         }
-        SlashCommand::Refresh(_) => refresh::refresh(&context(line, output)?, output),
-        SlashCommand::Why(arguments) => why::explain_login(arguments, &context(line, output)?, output),
+        SlashCommand::Refresh(_) => refresh::refresh(&context(line, home, output)?, output),
+        SlashCommand::Why(arguments) => why::explain_login(arguments, &context(line, home, output)?, output),
         SlashCommand::Login(_) | SlashCommand::Quit => Ok(()),
     }
 }
 
-/// Opens the home of the account that a command is about.
-fn context(line: &SlashLine, output: &mut Output) -> Result<CommandContext, CommandError> {
-    match &line.account {
-        Some(name) => {
-            let (chosen, environment) = account::named(name, output)?;
-            CommandContext::at(chosen, environment, output)
-        }
-        None => CommandContext::open(output),
+/// Opens the home that a command is about.
+fn context(line: &SlashLine, home: &Home, output: &mut Output) -> Result<CommandContext, CommandError> {
+    let (chosen, environment) = chosen(line, home, output)?;
+    CommandContext::at(chosen, environment, output)
+}
+
+/// Returns the home of the account that a command names, else `home`, whatever account this run has chosen.
+fn chosen(
+    line: &SlashLine,
+    home: &Home,
+    output: &mut Output,
+) -> Result<(ChosenHome, Environment), CommandError> {
+    if let Some(name) = &line.account {
+        return account::named(name, output);
     }
+    let mut environment = Environment::of_process()?;
+    output.configure(&environment);
+    if !choice::is_chosen(home) {
+        environment.home = HomeSetting::Named(home.path().to_owned());
+    }
+    Ok((ChosenHome::of_home(home.clone()), environment))
 }
 
 /// Runs `codex login` in the terminal, which the dashboard has left: a login opens a browser or shows a code, and asks.
-pub(super) fn log_in(line: &SlashLine) -> io::Result<ExitStatus> {
-    let mut command = login_command(line)?;
+pub(super) fn log_in(line: &SlashLine, home: &Home) -> io::Result<ExitStatus> {
+    let mut command = login_command(line, home)?;
     hardening::restore_inherited_settings(&mut command).status()
 }
 
-fn login_command(line: &SlashLine) -> io::Result<Command> {
+fn login_command(line: &SlashLine, home: &Home) -> io::Result<Command> {
     let mut command = process::own_command()?;
     match &line.account {
-        Some(account) => command.args(["--account", account]),
-        None => command.args(choice::words()),
-    };
+        Some(account) => drop(command.args(["--account", account])),
+        None if choice::is_chosen(home) => {}
+        // Neither a variable nor a pinned folder chooses an account.
+        None => {
+            command.env("CODEX_HOME", home.path()).env_remove("CODEX_AUTH_ACCOUNT").current_dir(home.path());
+        }
+    }
     let options = without_account(&line.options);
     command.arg("login").args(options);
     Ok(command)

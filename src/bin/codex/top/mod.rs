@@ -189,11 +189,12 @@ impl Dashboard {
         let title = actions::title(&line);
         if !matches!(line.command, SlashCommand::Login(_)) {
             self.model.report = Some(Report::running(title));
-            self.lines = Some(actions::start(line));
+            self.lines = Some(actions::start(line, self.overview.home().clone()));
             return Ok(None);
         }
         self.screen.leave();
-        let login = tokio::task::spawn_blocking(move || actions::log_in(&line));
+        let home = self.overview.home().clone();
+        let login = tokio::task::spawn_blocking(move || actions::log_in(&line, &home));
         tokio::pin!(login);
         let mut end = None;
         let ended = loop {
