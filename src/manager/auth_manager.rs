@@ -199,8 +199,10 @@ impl AuthManager {
         self.0.engine.history()
     }
 
-    /// Records what a watch has noticed, on another thread: a change by another program, or a store that cannot be read.
-    pub(crate) async fn record_observations(&self) {
+    /// Records in the history what a watch has noticed: a change by another program, or a store that cannot be read. For a
+    /// process that watches the login for others, as the keeper does. What a lease holder is changing is left to it. Reads
+    /// the store on another thread; takes no lock but `history.lock`.
+    pub async fn record_observations(&self) {
         let engine = self.0.engine.clone();
         let observe = move || {
             engine.record_observations();

@@ -23,7 +23,7 @@ pub const COMPARE_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time between two reports even where the system does: events can be lost, for example during a suspend.
 pub const FALLBACK_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How a [`Watch`] notices changes.
+/// How a [`Watch`](super::Watch) notices changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchMethod {

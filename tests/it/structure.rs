@@ -2,6 +2,7 @@
 
 mod cycles;
 mod files;
+mod imports;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,160 +11,9 @@ use std::fs;
 use proc_macro2::TokenStream;
 
 use self::cycles::{cycle, imports_of};
+use self::imports::{ALLOWED_IMPORTS, PLATFORM_IMPORTS};
 pub use self::source::{Source, root, sources};
 use self::source::{public_types, words};
-
-/// The modules of the library that each module may import, from the bottom up.
-const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
-    ("secret", &[]),
-    ("backoff", &[]),
-    ("clock", &[]),
-    ("home", &[]),
-    ("redaction", &[]),
-    ("config", &["redaction", "secret"]),
-    ("remedy", &[]),
-    ("failpoint", &["config"]),
-    ("guide", &[]),
-    ("claims", &["secret"]),
-    ("document", &["claims", "redaction", "secret"]),
-    ("store", &["config", "document", "failpoint", "home", "redaction", "remedy", "secret"]),
-    ("authority", &["backoff", "claims", "config", "document", "redaction", "remedy", "secret"]),
-    ("external", &["claims", "config", "document", "redaction", "remedy", "secret"]),
-    ("watch", &[]),
-    ("history", &["clock", "config", "home", "secret"]),
-    ("daemon", &["config", "document", "home", "redaction"]),
-    (
-        "manager",
-        &[
-            "authority",
-            "backoff",
-            "clock",
-            "config",
-            "document",
-            "external",
-            "failpoint",
-            "history",
-            "home",
-            "remedy",
-            "secret",
-            "store",
-            "watch",
-        ],
-    ),
-    ("blocking", &["manager"]),
-    (
-        "login",
-        &[
-            "authority",
-            "clock",
-            "config",
-            "document",
-            "failpoint",
-            "history",
-            "home",
-            "manager",
-            "redaction",
-            "remedy",
-            "secret",
-            "store",
-        ],
-    ),
-    (
-        "accounts",
-        &[
-            "clock",
-            "config",
-            "document",
-            "failpoint",
-            "history",
-            "home",
-            "login",
-            "manager",
-            "remedy",
-            "secret",
-            "store",
-            "watch",
-        ],
-    ),
-    (
-        "keeper",
-        &[
-            "accounts", "backoff", "clock", "config", "document", "history", "manager", "home", "remedy",
-            "secret", "store", "watch",
-        ],
-    ),
-    ("fleet", &["authority", "backoff", "config", "document", "remedy", "secret", "store"]),
-    ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
-    (
-        "why",
-        &[
-            "accounts",
-            "clock",
-            "config",
-            "diagnosis",
-            "document",
-            "history",
-            "home",
-            "manager",
-            "secret",
-            "store",
-        ],
-    ),
-    (
-        "overview",
-        &[
-            "accounts",
-            "clock",
-            "config",
-            "diagnosis",
-            "document",
-            "failpoint",
-            "home",
-            "keeper",
-            "manager",
-            "remedy",
-            "store",
-            "watch",
-        ],
-    ),
-    ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
-];
-
-/// The modules of the platform crate that each module may import.
-const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
-    // A home resolves its canonical path.
-    ("home", &["filesystem", "private_file"]),
-    ("store", &["filesystem", "keychain", "lock", "private_file", "search_path", "sync"]),
-    // Reads certificate files, which may be links.
-    ("authority", &["private_file", "sync"]),
-    ("external", &["process"]),
-    ("redaction", &["text"]),
-    ("failpoint", &["failpoint"]),
-    ("login", &["port", "process", "sync", "tcp_client"]),
-    ("watch", &["filesystem", "private_file", "sync"]),
-    ("history", &["filesystem", "lock", "private_file", "process"]),
-    ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
-    ("manager", &["filesystem", "process", "search_path", "sync"]),
-    ("accounts", &["private_file"]),
-    ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
-    ("fleet", &["private_file", "text"]),
-    ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
-    (
-        "bin",
-        &[
-            "filesystem",
-            "hardening",
-            "local_time",
-            "peer",
-            "process",
-            "search_path",
-            "service",
-            "sync",
-            "terminal",
-            "text",
-        ],
-    ),
-];
 
 /// Names that types of several modules share.
 const SHARED_NAMES: &[&str] = &["Client", "Error"];
