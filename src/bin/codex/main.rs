@@ -119,7 +119,7 @@ enum Command {
     History(history::LogArguments),
     /// Explain why the login does not work, or why it was lost the last time
     Why(why::WhyArguments),
-    /// Show all logins, their users and every change, on the whole screen; log out of them there
+    /// Show all logins and every change on the whole screen; log in and out there
     Top(top::TopArguments),
     /// Run a command with a private home that holds an access token, and no refresh token
     Run(run::RunArguments),

@@ -25,8 +25,7 @@ fn help_is_short_and_names_every_command() {
       watch        Print every change of the login, by any program, until interrupted
       log          Print what happened to the login on this machine
       why          Explain why the login does not work, or why it was lost the last time
-      top          Show all logins, their users and every change, on the whole screen; log out of them
-                   there
+      top          Show all logins and every change on the whole screen; log in and out there
       run          Run a command with a private home that holds an access token, and no refresh token
       sync         Keep the login fresh in the background
       account      Keep several logins, and choose between them
@@ -59,8 +58,8 @@ fn help_is_short_and_names_every_command() {
       help        this program for its own commands, Codex for the others
       login       this program, or Codex with an option that only Codex has
       logout      this program, never Codex, which removes a login that it could not revoke
-      account, completions, log, man, migrate, refresh, run, status, sync, token, top, watch, whoami,
-      why
+      account, completions, log, man, migrate, refresh, run, status, sync, token,
+        top, watch, whoami, why
                   this program; for Codex alone, prompts of one word
       anything else
                   Codex, after a refresh if the command uses a stale login
