@@ -17,11 +17,19 @@ use crate::support::{Machine, eventually, names};
 /// The reason in `sync export list` why the only export is not served; empty if it is.
 #[track_caller]
 fn problem(world: &World<'_>) -> String {
-    let listed = world.codex(["sync", "export", "list", "--json"]).run().expect(0).json();
-    let export = &listed["exports"][0];
+    let reported =
+        || world.codex(["sync", "export", "list", "--json"]).run().expect(0).json()["exports"][0].take();
+    let mut export = reported();
+    // The keeper may change it between two commands.
+    let shown = loop {
+        let shown = world.codex(["sync", "export", "list"]).run().expect(0);
+        let before = std::mem::replace(&mut export, reported());
+        if (&before["served"], &before["problem"]) == (&export["served"], &export["problem"]) {
+            break shown;
+        }
+    };
     assert_eq!(export["served"], export["problem"].is_null());
     let problem = export["problem"].as_str().unwrap_or_default().to_owned();
-    let shown = world.codex(["sync", "export", "list"]).run().expect(0);
     let served =
         if problem.is_empty() { "served   yes".to_owned() } else { format!("served   no: {problem}") };
     assert!(shown.out.contains(&served), "{shown}");

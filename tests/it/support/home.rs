@@ -130,16 +130,24 @@ impl TestHome {
     }
 }
 
-/// Every file below `folder`, with its mode and content; folders and links have a description as content.
+/// Every file below `folder`, with its mode and content; folders and links have a description as content. What a process
+/// removes meanwhile is left out.
 pub fn tree(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
     let mut found = Vec::new();
     for name in names(folder) {
         let path = folder.join(name);
-        let metadata = fs::symlink_metadata(&path).unwrap();
-        let content = match metadata.file_type() {
-            kind if kind.is_file() => fs::read(&path).unwrap(),
-            kind if kind.is_dir() => b"a folder".to_vec(),
-            kind => format!("{kind:?}").into_bytes(),
+        let content = || -> std::io::Result<_> {
+            let metadata = fs::symlink_metadata(&path)?;
+            let content = match metadata.file_type() {
+                kind if kind.is_file() => fs::read(&path)?,
+                kind if kind.is_dir() => b"a folder".to_vec(),
+                kind => format!("{kind:?}").into_bytes(),
+            };
+            Ok((metadata, content))
+        };
+        let (metadata, content) = match content() {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            read => read.unwrap(),
         };
         found.push((path.clone(), metadata.permissions().mode(), content));
         if metadata.is_dir() {
