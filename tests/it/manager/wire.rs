@@ -7,16 +7,17 @@ use std::{fs, io, thread};
 
 use super::world::World;
 use crate::authority::tls::Signer;
+use crate::store::order::whole_calls;
 use crate::support::{Machine, Run, children};
 
 /// The system calls of the thread that writes the rescue, from the last read of the response to the fsync.
 fn calls_around_the_rescue(trace: &str) -> Vec<String> {
-    let lines: Vec<(&str, &str)> = trace.lines().filter_map(|line| line.split_once(' ')).collect();
+    let lines = whole_calls(trace);
     let is_rescue = |call: &str| call.contains("/codex-auth/rescue>");
-    let is_write = |call: &&str| call.trim_start().starts_with("pwrite64(") && is_rescue(call);
-    let (thread, _) = lines.iter().find(|(_, call)| is_write(call)).expect(trace);
+    let is_write = |call: &&str| call.starts_with("pwrite64(") && is_rescue(call);
+    let (thread, _) = lines.iter().find(|(_, call)| is_write(&call.as_str())).expect(trace);
     let calls: Vec<&str> =
-        lines.iter().filter(|(its, _)| its == thread).map(|(_, call)| call.trim_start()).collect();
+        lines.iter().filter(|(its, _)| its == thread).map(|(_, call)| call.as_str()).collect();
     let write = calls.iter().position(is_write).unwrap();
     let took_bytes = |call: &&str| {
         let reads = call.starts_with("recvfrom(") || call.starts_with("read(") || call.starts_with("readv(");

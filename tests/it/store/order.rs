@@ -12,20 +12,25 @@ pub fn calls(home: &TestHome, run: Run, input: &str) -> Vec<String> {
     let way = ["strace", "-f", "-y", "-s", "256", "-o", journal.to_str().unwrap()];
     run.through(way).input(input).run().expect(0);
     let text = fs::read_to_string(journal).unwrap();
-    let mut calls: Vec<String> = Vec::new();
+    whole_calls(&text).into_iter().map(|(_, call)| call).collect()
+}
+
+/// Returns the thread and the text of each call in a trace of strace. A call that another thread interrupted is whole.
+pub fn whole_calls(trace: &str) -> Vec<(&str, String)> {
+    let mut calls: Vec<(&str, String)> = Vec::new();
     // The index of the first half of an interrupted call, by thread.
     let mut unfinished: HashMap<&str, usize> = HashMap::new();
-    for (thread, line) in text.lines().filter_map(|line| line.split_once(' ')) {
+    for (thread, line) in trace.lines().filter_map(|line| line.split_once(' ')) {
         let line = line.trim();
         if let Some(half) = line.strip_suffix("<unfinished ...>") {
             unfinished.insert(thread, calls.len());
-            calls.push(half.trim_end().to_owned());
+            calls.push((thread, half.trim_end().to_owned()));
         } else if let Some((_, rest)) = line.split_once(" resumed>") {
             if let Some(at) = unfinished.remove(thread) {
-                calls[at].push_str(rest);
+                calls[at].1.push_str(rest);
             }
         } else {
-            calls.push(line.to_owned());
+            calls.push((thread, line.to_owned()));
         }
     }
     calls
