@@ -121,7 +121,7 @@ fn two_homes_that_share_a_document_share_the_lease_and_the_state() {
     symlink(owner.document(), guest.document()).unwrap();
     login(&guest, "sk-1").run().expect(0);
     assert_eq!(owner.codex(["token"]).run().expect(0).out, "sk-1\n");
-    assert_eq!(names(&owner.file("codex-auth")), ["refresh.lock", "state.json"]);
+    assert_eq!(names(&owner.file("codex-auth")), ["history", "refresh.lock", "state.json"]);
     assert_eq!(names(&guest.file("codex-auth")), ["link", "refresh.lock"]);
     for (holding, other) in [(&owner, &guest), (&guest, &owner)] {
         let holder = HelperProcess::until(here!(), "hold", holding, "held.");
@@ -172,7 +172,7 @@ fn eight_concurrent_logins_succeed_and_readers_see_only_whole_documents() {
     });
     assert!(wholes[..LOGINS].iter().any(|whole| ***whole == fs::read(home.document()).unwrap()));
     assert_eq!(home.names(), ["auth.json", "auth.json.lock", "auth.lock", "codex-auth"]);
-    assert_eq!(names(&home.file("codex-auth")), ["refresh.lock", "state.json"]);
+    assert_eq!(names(&home.file("codex-auth")), ["history", "refresh.lock", "state.json"]);
     let found = home.stores().find().unwrap().stored.unwrap();
     assert_eq!(found.location.kind(), StoreKind::File);
     assert!(AuthDocument::parse(&fs::read(home.document()).unwrap()).is_ok());

@@ -22,8 +22,7 @@ fn logins_refreshes_and_logouts_by_other_programs_appear() {
     screen.shows("usable");
     // By another process of this program.
     world.codex(["refresh"]).run().expect(0);
-    screen.shows("refreshed");
-    screen.shows("by codex (pid");
+    screen.shows("refreshed         ");
     fs::remove_file(world.machine.home.document()).unwrap();
     screen.shows("logout            by another program");
     screen.shows("logged out");

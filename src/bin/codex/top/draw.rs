@@ -392,6 +392,16 @@ mod tests {
     fn a_window_of_80x24_shows_all_logins_and_the_selected_one_in_full() {
         let mut model = model();
         insta::assert_snapshot!(text(&model, DARK, (80, 24)), @r"
+        | codex top  /home/ada/.codex
+        |
+        |   ACCOUNT  LOGIN                   STATE     EXPIRES        STORE
+        | ▸ work *   ada@example.com (pro)   usable    in 3 h 12 min  file
+        |   old      bob@example.com (plus)  poisoned  48 min ago     file
+        |
+        | ── work, ada@example.com (pro) (active) ──────────────────────────────────────
+        | state      usable
+        | stored in  file store, /home/ada/.codex/auth.json
+        | workspace  acct-1
         | programs   codex (pid 4711), codex (pid 4712)
         | keeper     pid 812, refreshes in 2 h 46 min
         | exports    /home/ada/codex-export
@@ -401,9 +411,25 @@ mod tests {
         |
         |
         |
+        |
+        |
+        | ──────────────────────────────────────────────────────────────────────────────
+        | > type / for a command
+        | ↑↓ select   /login  /logout  /refresh  /why  /quit   Tab completes, q quits
         ");
         press_all(&mut model, "↓");
         insta::assert_snapshot!(text(&model, DARK, (80, 24)), @r"
+        | codex top  /home/ada/.codex
+        |
+        |   ACCOUNT  LOGIN                   STATE     EXPIRES        STORE
+        |   work *   ada@example.com (pro)   usable    in 3 h 12 min  file
+        | ▸ old      bob@example.com (plus)  poisoned  48 min ago     file
+        |
+        | ── old, bob@example.com (plus) ───────────────────────────────────────────────
+        | state      poisoned: the refresh token was already used, by a program that did
+        |            not save the new one
+        | hint       log in again: /login
+        | stored in  file store, /home/ada/.codex/auth.json
         | programs   none
         | keeper     none is running
         | exports    none
@@ -413,6 +439,10 @@ mod tests {
         |
         |
         |
+        |
+        | ──────────────────────────────────────────────────────────────────────────────
+        | > type / for a command
+        | ↑↓ select   /login  /logout  /refresh  /why  /quit   Tab completes, q quits
         ");
     }
 
@@ -446,6 +476,16 @@ mod tests {
         }
         model.report = Some(report);
         insta::assert_snapshot!(text(&model, DARK, (80, 24)), @r"
+        | codex top  /home/ada/.codex
+        |
+        |   ACCOUNT  LOGIN                   STATE     EXPIRES        STORE
+        | ▸ work *   ada@example.com (pro)   usable    in 3 h 12 min  file
+        |   old      bob@example.com (plus)  poisoned  48 min ago     file
+        |
+        | ── work, ada@example.com (pro) (active) ──────────────────────────────────────
+        | state      usable
+        | stored in  file store, /home/ada/.codex/auth.json
+        | workspace  acct-1
         | programs   codex (pid 4711), codex (pid 4712)
         | keeper     pid 812, refreshes in 2 h 46 min
         | exports    /home/ada/codex-export
@@ -455,6 +495,11 @@ mod tests {
         | hint: line 1
         | hint: line 2
         | hint: line 3
+        | hint: line 4
+        | hint: line 5
+        | ──────────────────────────────────────────────────────────────────────────────
+        | > type / for a command
+        | ↑↓ select   /login  /logout  /refresh  /why  /quit   Tab completes, q quits
         ");
         let _ = press(&mut model, KeyEvent::new(KeyCode::PageDown, KeyModifiers::NONE));
         assert!(!text(&model, DARK, (80, 24)).contains("line 5\n"));
