@@ -166,15 +166,17 @@ impl AccountSet {
         }
     }
 
-    /// Returns the folders of accounts with a login that the list does not name: the list was lost.
+    /// Returns the folders of accounts that the list does not name and that have a login or are active: the list was lost.
     ///
     /// # Errors
     /// [`Error::Store`]: the folders cannot be read.
     pub fn unlisted(&self) -> Result<Vec<AccountId>, Error> {
         let mut unlisted = Vec::new();
+        let link = ActiveLink::of(&self.home)?;
         for name in private_file::names(&self.home.accounts())? {
             let Some(id) = name.to_str().and_then(AccountId::parse) else { continue };
-            if self.file.account(&id).is_none() && self.holds_login(&id)? {
+            let is_active = link == ActiveLink::Account(id.clone());
+            if self.file.account(&id).is_none() && (is_active || self.holds_login(&id)?) {
                 unlisted.push(id);
             }
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use codex_auth_platform::private_file::{self, Removal};
 
 use super::error::Error;
-use super::file::{Account, AccountPlace, Pin, user_of};
+use super::file::{Account, AccountPlace, AccountsFile, Pin, user_of};
 use super::import::suggested_name;
 use super::name::{AccountId, AccountName};
 use super::set::{AccountSet, ActiveLink};
@@ -238,8 +238,12 @@ impl<'lease> AccountWriter<'lease> {
         Ok(())
     }
 
-    /// Removes the folders of removed accounts. A folder with a login stays, whatever it is.
+    /// Removes the folders of removed accounts. A folder with a login stays, whatever it is; without a list nobody knows
+    /// which were removed.
     fn remove_leftovers(&self) -> Result<(), Error> {
+        if AccountsFile::read(self.lease.home())?.is_none() {
+            return Ok(());
+        }
         let accounts = self.lease.home().accounts();
         for name in private_file::names(&accounts)? {
             let Some(id) = name.to_str().and_then(AccountId::parse) else { continue };

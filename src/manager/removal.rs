@@ -25,6 +25,10 @@ pub(super) struct LoginRemoval<'a, 'lease> {
     pub(super) force_until: Instant,
 }
 
+/// What a logout says of a document whose refresh token is spent.
+const SPENT: &str = "nothing was revoked: the refresh token was used before, and a later copy of this login, elsewhere, \
+    may stay valid; log out there too";
+
 impl LoginRemoval<'_, '_> {
     pub(super) fn in_order(&self) -> [StoreKind; 2] {
         let found = self.writer.stores().find_readable().ok().and_then(|found| found.stored);
@@ -129,6 +133,14 @@ impl LoginRemoval<'_, '_> {
             Ok(revocation) => revocation,
         };
         let Some(revocation) = revocation else {
+            let state = self.writer.state();
+            let is_refused = state
+                .poison
+                .as_ref()
+                .is_some_and(|poison| Some(poison.fingerprint) == stored.document.fingerprint());
+            if spent && !is_refused {
+                report.notes.push(SPENT.to_owned());
+            }
             return self.remove(kind, seen, LogoutRevocation::NotNeeded, report);
         };
         if self.scope == LogoutScope::Local {

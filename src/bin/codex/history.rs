@@ -63,7 +63,7 @@ impl std::str::FromStr for Since {
             Some((number, hours)) => Some(SignedDuration::from_hours(i64::from(number) * hours)),
             None => text.parse::<SignedDuration>().ok().filter(|ago| !ago.is_negative()),
         };
-        ago.map(Self::Ago).ok_or("expected a duration such as 2d, 3h or 30m, or a time in RFC 3339")
+        ago.map(Self::Ago).ok_or("a duration such as 2d, 3h or 30m, or a time in RFC 3339")
     }
 }
 

@@ -28,6 +28,21 @@ fn accounts_whose_list_is_lost_are_found_again_by_their_folders() {
     }
 }
 
+/// Otherwise the link of the home would lead nowhere.
+#[test]
+fn an_active_account_that_is_logged_out_is_found_again_too() {
+    let world = World::with(&["work", "private"]);
+    let place = world.document("private");
+    world.run(["logout"]).run().expect(0);
+    fs::remove_file(world.home.file("codex-auth/accounts.toml")).unwrap();
+    let ended = world.run(["account", "list"]).run().expect(0);
+    assert!(ended.err.contains("found the account account again"), "{ended}");
+    assert_eq!(world.active(), "account");
+    assert_eq!(world.document("person2"), place);
+    world.assert_live(&place, &world.grants[1]);
+    world.run(["account", "use", "person2"]).run().expect(0);
+}
+
 #[test]
 fn a_list_of_accounts_that_cannot_be_parsed_is_named_with_what_to_do() {
     let world = World::with(&["work", "private"]);

@@ -36,6 +36,13 @@ fn problem(world: &World<'_>) -> String {
     problem
 }
 
+/// Moves `folder` to `moved` and puts a link to `target` in its place, in one step: the keeper creates a missing folder.
+fn replace_with_link(folder: &Path, moved: &Path, target: &Path) {
+    symlink(target, moved).unwrap();
+    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(rustix::fs::CWD, folder, rustix::fs::CWD, moved, exchange).unwrap();
+}
+
 /// A container with a writable mount can spoil its own export only.
 #[test]
 fn a_spoiled_folder_is_restored_and_no_link_in_it_is_followed() {
@@ -101,8 +108,7 @@ fn a_folder_that_became_a_link_is_emptied_and_nothing_is_written_through_the_lin
     export(&world, &exported, &[]);
     fs::create_dir(&other).unwrap();
     for target in [&moved, &other] {
-        fs::rename(&exported, &moved).unwrap();
-        symlink(target, &exported).unwrap();
+        replace_with_link(&exported, &moved, target);
         eventually("the moved folder to be emptied", || names(&moved).is_empty());
         world.codex(["refresh"]).run().expect(0);
         let why = problem(&world);
@@ -114,8 +120,7 @@ fn a_folder_that_became_a_link_is_emptied_and_nothing_is_written_through_the_lin
         eventually("the export to be served", || problem(&world).is_empty());
     }
     // An export behind a link can be removed.
-    fs::rename(&exported, &moved).unwrap();
-    symlink(&other, &exported).unwrap();
+    replace_with_link(&exported, &moved, &other);
     world.codex(["sync", "export", "remove", exported.to_str().unwrap()]).run().expect(0);
     assert_eq!(names(&other), Vec::<String>::new());
     eventually("the moved folder to be emptied", || names(&moved).is_empty());

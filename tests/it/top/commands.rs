@@ -173,7 +173,7 @@ fn why_explains_the_state_and_names_the_next_command() {
     world.codex(["refresh"]).run().expect(3);
     enter(&screen, "/why");
     screen.shows("── /why ─");
-    screen.press("PageDown");
+    (0..3).for_each(|_| screen.press("PageDown"));
     screen.shows("hint: log in again: /login");
     assert_no_secret(&world, &screen);
 }

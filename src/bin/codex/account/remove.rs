@@ -3,6 +3,7 @@
 use clap::Args;
 use codex_auth::accounts::{Account, AccountName};
 use codex_auth::diagnosis::programs_using;
+use codex_auth::keeper::ExportList;
 use codex_auth::manager::Job;
 use codex_auth::manager::logout::{LogoutReport, LogoutScope};
 use codex_auth::{Home, Stores};
@@ -57,6 +58,8 @@ pub(super) fn run(arguments: &RemoveArguments, output: &mut Output) -> CommandOu
         let report = log_out(&context, &home, scope, &command, output)?;
         logout::check(&report, scope, output)?;
     }
+    // The list of its exports goes with its folder.
+    ExportList::withdraw(&home, context.environment.lock_timeout)?;
     context.edit(output, |editor| editor.remove(&account.id))?;
     if output.is_json() {
         output.report(json!({
