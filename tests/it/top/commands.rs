@@ -173,7 +173,9 @@ fn why_explains_the_state_and_names_the_next_command() {
     world.codex(["refresh"]).run().expect(3);
     enter(&screen, "/why");
     screen.shows("── /why ─");
-    (0..3).for_each(|_| screen.press("PageDown"));
-    screen.shows("hint: log in again: /login");
+    eventually("the end of the report", || {
+        screen.press("PageDown");
+        screen.text().contains("hint: log in again: /login")
+    });
     assert_no_secret(&world, &screen);
 }
