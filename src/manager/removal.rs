@@ -25,9 +25,7 @@ pub(super) struct LoginRemoval<'a, 'lease> {
     pub(super) force_until: Instant,
 }
 
-/// What a logout says of a document whose refresh token is spent.
-const SPENT: &str = "nothing was revoked: the refresh token was used before, and a later copy of this login, elsewhere, \
-    may stay valid; log out there too";
+const SPENT: &str = "nothing was revoked: the refresh token was used before, and a later copy of this login may stay valid elsewhere";
 
 impl LoginRemoval<'_, '_> {
     pub(super) fn in_order(&self) -> [StoreKind; 2] {

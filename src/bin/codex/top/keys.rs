@@ -2,6 +2,7 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::look::wrap;
 use super::model::{Model, Report};
 use super::prompt::Question;
 use super::slash::{SlashCommand, SlashLine};
@@ -9,6 +10,8 @@ use crate::screen_line::{LineKind, ScreenLine};
 
 /// The lines by which Page Up and Page Down scroll.
 const PAGE: usize = 5;
+/// The columns of a report in the narrowest window.
+const NARROWEST: usize = 50;
 
 /// What the program does after a key.
 #[derive(Debug)]
@@ -81,7 +84,9 @@ fn up_or_down(model: &mut Model, step: isize) {
 
 fn scroll(model: &mut Model, to: impl Fn(usize) -> usize) {
     if let Some(report) = &mut model.report {
-        report.scroll = to(report.scroll).min(report.lines.len());
+        // In the narrowest window; drawing stops at the end of what is shown.
+        let rows = report.lines.iter().map(|line| wrap(&line.text, NARROWEST).len()).sum();
+        report.scroll = to(report.scroll).min(rows);
     }
 }
 
