@@ -6,6 +6,7 @@
 pub fn utc_offset(seconds: i64) -> Option<i32> {
     // The type has 32 bits on some systems.
     #[allow(clippy::useless_conversion, reason = "64 bits on most systems")]
+    #[allow(deprecated, reason = "with musl, where its size will change")]
     let seconds = libc::time_t::try_from(seconds).ok()?;
     let mut local = std::mem::MaybeUninit::<libc::tm>::uninit();
     // SAFETY: both pointers are valid for the call, which keeps neither; this program never changes its environment.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 
@@ -30,6 +30,15 @@ pub fn stop_self() {
     let _ = kill_process(getpid(), Signal::STOP);
 }
 
+/// Returns whether the terminal behind `input` is gone, so that every read ends at once. Waits for nothing.
+#[must_use]
+pub fn is_gone(input: impl AsFd) -> bool {
+    let mut inputs = [PollFd::new(&input, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let lost = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    poll(&mut inputs, Some(&now)).is_ok_and(|_| inputs[0].revents().intersects(lost))
+}
+
 /// Waits until `input` has something to read. Reads nothing.
 ///
 /// # Errors
@@ -43,5 +52,18 @@ pub fn wait_until_readable(input: impl AsFd) -> io::Result<()> {
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_whose_other_end_is_closed_is_gone() {
+        let (ours, theirs) = std::io::pipe().unwrap();
+        assert!(!is_gone(&ours));
+        drop(theirs);
+        assert!(is_gone(&ours));
     }
 }

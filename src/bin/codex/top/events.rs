@@ -143,8 +143,11 @@ impl Keyboard {
     }
 }
 
-/// Returns what was typed already.
+/// Returns what was typed already, or that the terminal is gone: crossterm would read its end for ever.
 fn pending() -> io::Result<Option<Input>> {
+    if terminal::is_gone(io::stdin()) {
+        return Ok(Some(Input::End));
+    }
     while event::poll(Duration::ZERO)? {
         match event::read()? {
             Event::Key(key) if key.kind != KeyEventKind::Release => return Ok(Some(Input::Key(key))),
