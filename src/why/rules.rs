@@ -13,6 +13,8 @@ use crate::store::{Poison, PoisonCause};
 
 /// A clock that differs by less counts as right.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+/// By how much the time of a file may be behind the clock: it is that of the kernel's last tick.
+const FILE_CLOCK: SignedDuration = SignedDuration::from_millis(20);
 /// How long a wrong clock or a switch of the account is worth mentioning while the login works.
 const RECENT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -188,7 +190,9 @@ fn old_copy(evidence: &Evidence, token: Fingerprint) -> Explanation {
     });
     match spent_at {
         // A backup keeps the time of the file; a program that writes sets it.
-        Some(spent_at) if written < spent_at => inferred(condition, Cause::OldCopyRestored),
+        Some(spent_at) if spent_at.duration_since(written) > FILE_CLOCK => {
+            inferred(condition, Cause::OldCopyRestored)
+        }
         _ if was_running => inferred(condition, Cause::WrittenBack),
         _ => undecidable(condition, [Cause::OldCopyRestored, Cause::WrittenBack]),
     }
