@@ -238,7 +238,7 @@ impl<'lease> AccountWriter<'lease> {
         Ok(())
     }
 
-    /// Removes the folders of removed accounts. A folder with a login stays, whatever it is; without a list nobody knows
+    /// Removes the folders of removed accounts. A folder with a login stays, whatever it is; without a list it is not known
     /// which were removed.
     fn remove_leftovers(&self) -> Result<(), Error> {
         if AccountsFile::read(self.lease.home())?.is_none() {

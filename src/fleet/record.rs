@@ -1,6 +1,6 @@
 //! The record that a fleet shares, and every change that a member may make to it.
 //!
-//! The changes are functions from one record to the next. Whoever writes the result compares the value of the record in
+//! The changes are functions from one record to the next. The writer of the result compares the value of the record in
 //! the same transaction. `tests/it/model/fleet` checks the protocol of which they are the steps.
 
 use serde::{Deserialize, Serialize};
@@ -236,7 +236,7 @@ impl SharedRecord {
     }
 
     /// Records that the authority refused the token of the intent `id`, if `is_final` for good. A refusal that is not
-    /// final is confirmed by another member. If nobody may confirm it, the login is lost.
+    /// final is confirmed by another member. If no member may confirm it, the login is lost.
     ///
     /// # Errors
     /// [`RefusedChange::NoIntent`].

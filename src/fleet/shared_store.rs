@@ -184,7 +184,7 @@ impl SharedStore {
     /// Creates a lease that ends `ttl` after its last renewal, in whole seconds. A restart of etcd begins its time anew.
     ///
     /// # Errors
-    /// All but [`Error::Unknown`] and [`Error::LeaseEnded`]. A lease that nobody knows of may be left, which ends alone.
+    /// All but [`Error::Unknown`] and [`Error::LeaseEnded`]. A lease whose id is unknown may be left; it ends by its lifetime.
     pub async fn grant(&self, ttl: Duration) -> Result<SharedLease, Error> {
         let request = GrantRequest { ttl: ttl.as_secs().max(1) };
         let reply: LeaseReply = self.0.call("lease/grant", &request, Repetition::Harmless).await?;

@@ -20,7 +20,7 @@ use crate::keeper::{Client, Export, ExportList, KeeperStatus, RunningKeeper};
 use crate::manager::{AccountPolicy, AuthManager, CodexPrograms, LoginChange, Snapshot, WatchHandle};
 use crate::store::ChangeAuthor;
 
-/// How often the running programs are looked up for nobody in particular.
+/// How often the running programs are looked up while the screen has no focus.
 const PROGRAM_INTERVAL: Duration = Duration::from_secs(120);
 /// How often they are looked up for a person at the screen.
 const PROGRAM_INTERVAL_ATTENDED: Duration = Duration::from_secs(1);
@@ -298,7 +298,7 @@ impl FollowedLogin {
     }
 }
 
-/// Whether this library records no event of `change`, whoever made it.
+/// Whether this library records no event of `change`, by whichever program.
 fn has_no_record(change: Option<LoginChange>) -> bool {
     matches!(change, Some(LoginChange::Readable | LoginChange::Unreadable))
 }

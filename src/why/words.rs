@@ -125,7 +125,7 @@ impl Explanation {
                 "search other machines, containers and backups for a copy of auth.json; if there is none, a program here lost the answer, which its log shows (for Codex: RUST_LOG=info)",
             ),
             [Cause::LogoutElsewhere, Cause::RevokedByAuthority] => Some(
-                "whether somebody has logged out with a copy of this login; the security settings of the account show sessions that were ended there",
+                "whether a copy of this login was logged out; the security settings of the account show sessions that were ended there",
             ),
             [Cause::OldCopyRestored, Cause::WrittenBack] => {
                 Some("whether a backup was restored since, or a program that keeps auth.json was running")

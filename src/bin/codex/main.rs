@@ -232,7 +232,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return not_parsed(&error, &words),
     };
-    // The dashboard must not ask while nobody has asked it for anything.
+    // The dashboard must not prompt before its first command.
     let is_asked = !matches!(arguments.command, Command::Top(_));
     if is_asked && io::stdin().is_terminal() && io::stderr().is_terminal() {
         // A person is here to answer what the keychain's service asks.

@@ -111,7 +111,7 @@ fn a_switch_and_a_removal_of_a_login_in_use_are_confirmed_on_a_terminal() {
         }
         ask("y\n").expect(0);
         assert_ne!(world.active(), "work");
-        // Nobody is asked with --yes, and without a terminal.
+        // There is no question with --yes, or without a terminal.
         let world = World::with(&["work", "private"]);
         let _running = Running::start(&world, &world.home.path());
         let ended = world.run(words.into_iter().chain(["--yes"])).on_a_terminal().run().expect(0);

@@ -140,7 +140,7 @@ fn a_late_response_heals_a_poisoned_record() {
     assert_eq!(own.unwrap_err(), RefusedChange::Spent);
     let third = id();
     let presented = lost.presented(&member("a"), third, child).unwrap();
-    // No other member has the child, so nobody succeeds.
+    // No other member has the child, so none succeeds.
     assert_eq!(presented.succeeded(&member("b"), id()).unwrap_err(), RefusedChange::Spent);
     assert_eq!(presented.refused(third, true).unwrap().poison(), Some(FleetPoison::Lost));
     let healed = presented.committed(third, document("rt-marked-2")).unwrap();

@@ -113,7 +113,7 @@ impl AccountKeeper {
             Ok(Self {
                 account: account.clone(),
                 is_active: set.active() == Some(account),
-                // A keeper that does not answer serves nobody.
+                // A keeper that does not answer serves no program.
                 status: client.as_ref().and_then(|client| client.status().ok()),
                 socket: client.map(|client| path_text(client.path())),
             })

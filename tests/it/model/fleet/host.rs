@@ -284,7 +284,7 @@ impl Protocol {
             (Response::Invalid, Attempt::First) if !self.is(Mutation::PoisonsUnconfirmed) => {
                 host.copy.refused()
             }
-            // Found by this model: nobody may confirm this refusal, because the token has been sent twice.
+            // Found by this model: no member may confirm this refusal, because the token has been sent twice.
             (Response::Invalid, Attempt::Second { refused: false, .. }) => host.copy.poisoned(Poison::Lost),
             _ => host.copy.poisoned(Poison::Refused),
         })

@@ -10,7 +10,7 @@ pub type HostId = u8;
 pub struct Record {
     pub epoch: u8,
     pub generation: u8,
-    /// Counts every write. Found by this model: without it nobody can tell a record that was restored from a newer one
+    /// Counts every write. Found by this model: without it no host can tell a record that was restored from a newer one
     /// of the same generation. Counted from the backup on, which bounds the model.
     pub writes: u8,
     pub token: Token,
@@ -47,7 +47,7 @@ impl Attempt {
     }
 }
 
-/// Why nobody sends the token of the record.
+/// Why no host sends the token of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Poison {
     Refused,
