@@ -135,6 +135,20 @@ fn accounts_that_are_added_renamed_logged_out_and_removed_are_taken_up_without_a
     assert!(!folder.exists());
 }
 
+/// The list of its exports goes with the account, so no keeper could remove the token later.
+#[test]
+fn an_account_that_is_removed_leaves_no_token_in_its_exports() {
+    let world = World::with(&["a", "b"]);
+    let keeper = keep(&world, 2);
+    let folder = world.home.beside("export").join("b");
+    world.run(["sync", "export", folder.to_str().unwrap(), "--account", "b"]).run().expect(0);
+    eventually("the export", || folder.join("auth.json").exists());
+    keeper.signal("-KILL");
+    keeper.wait();
+    world.run(["account", "remove", "b", "--yes"]).run().expect(0);
+    assert!(!folder.join("auth.json").exists());
+}
+
 #[test]
 fn a_failed_account_does_not_stop_the_others() {
     let world = stale(&["a", "b", "c", "d", "e"]);

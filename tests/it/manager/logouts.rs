@@ -264,3 +264,16 @@ fn a_newer_login_stays() {
     world.codex(["token"]).run().expect(0);
     world.codex(["logout"]).run().expect(0);
 }
+
+/// The newest token of the login is in no store of this machine.
+#[test]
+fn a_logout_of_an_old_copy_says_that_nothing_was_revoked() {
+    let mut machine = Machine::with_file();
+    let world = World::fresh(&mut machine);
+    let old = fs::read(world.machine.home.document()).unwrap();
+    world.codex(["refresh"]).run().expect(0);
+    fs::write(world.machine.home.document(), old).unwrap();
+    let ended = world.codex(["logout"]).run().expect(0);
+    assert!(ended.err.contains("warning: nothing was revoked: the refresh token was used before"), "{ended}");
+    assert!(!world.machine.home.document().exists());
+}

@@ -305,7 +305,7 @@ mod tests {
     use ratatui::backend::TestBackend;
     use ratatui::style::Color;
 
-    use super::super::keys::{paste, press};
+    use super::super::keys::{KeyEffect, paste, press};
     use super::super::model::{KeeperRow, Report};
     use super::*;
     use crate::screen_line::{LineKind, ScreenLine};
@@ -465,6 +465,18 @@ mod tests {
         ");
         press_all(&mut model, "n");
         assert!(text(&model, DARK, (80, 24)).contains("not confirmed; nothing was changed"));
+    }
+
+    #[test]
+    fn a_logout_asks_again_if_another_login_has_taken_the_place_of_the_one_it_named() {
+        let mut model = model();
+        press_all(&mut model, "/logout\n");
+        assert!(bottom(&model).contains("Log out of work, ada@example.com (pro)?"));
+        model.logins[0].who = "eve@example.com (plus)".to_owned();
+        let yes = KeyEvent::new(KeyCode::Char('y'), KeyModifiers::NONE);
+        assert!(matches!(press(&mut model, yes), KeyEffect::Draw));
+        assert!(bottom(&model).contains("Log out of work, eve@example.com (plus)?"));
+        assert!(matches!(press(&mut model, yes), KeyEffect::Run(_)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::look::wrap;
-use super::model::{Model, Report};
+use super::model::{LoginRow, Model, Report};
 use super::prompt::Question;
 use super::slash::{SlashCommand, SlashLine};
 use crate::screen_line::{LineKind, ScreenLine};
@@ -150,13 +150,24 @@ fn ask(model: &mut Model, mut line: SlashLine) -> KeyEffect {
         1 => " 1 program uses it now.".to_owned(),
         count => format!(" {count} programs use it now."),
     };
-    model.prompt.question =
-        Some(Question { text: format!("Log out of {what}? {effect}{users}"), command: line });
+    let text = format!("Log out of {what}? {effect}{users}");
+    model.prompt.question = Some(Question { text, logins: affected(model, &line), command: line });
     KeyEffect::Draw
+}
+
+/// Returns the logins that a logout ends, as they are shown.
+fn affected(model: &Model, line: &SlashLine) -> Vec<String> {
+    let is_all = matches!(&line.command, SlashCommand::Logout(arguments) if arguments.all);
+    let affected = model.logins.iter().filter(|login| is_all || login.name == line.account);
+    affected.map(LoginRow::title).collect()
 }
 
 fn answer(model: &mut Model, question: Question, key: KeyEvent, has_control: bool) -> KeyEffect {
     match (key.code, has_control) {
+        // Another login may have taken the place of the one that was named.
+        (KeyCode::Char('y' | 'Y'), false) if affected(model, &question.command) != question.logins => {
+            ask(model, question.command)
+        }
         (KeyCode::Char('y' | 'Y'), false) => KeyEffect::Run(question.command),
         (KeyCode::Char('n' | 'N'), false)
         | (KeyCode::Esc | KeyCode::Enter, _)

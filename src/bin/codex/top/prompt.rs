@@ -22,6 +22,8 @@ pub(super) struct Prompt {
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) text: String,
+    /// The logins that it is about, as they were shown.
+    pub(super) logins: Vec<String>,
     /// The command that is run if the answer is yes.
     pub(super) command: SlashLine,
 }
