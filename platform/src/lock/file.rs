@@ -123,6 +123,7 @@ impl FileLock {
             if start.elapsed() >= limit {
                 return Ok(None);
             }
+            // The kernel waits for a lock without a limit or not at all.
             std::thread::sleep(waiting::jittered(BRIEF_PAUSE));
         }
     }
