@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &RunArguments, output: &mut Output) -> CommandOutco
         let child = hardening::restore_inherited_settings(&mut command).spawn();
         let child = child.map_err(|error| not_started(&arguments.command, &error))?;
         let ended = watch_over(child, signals, &session, &home).await?;
-        match code(ended) {
+        match exit_code(ended) {
             0 => Ok(()),
             code => Err(CommandError::exited(code)),
         }
@@ -223,7 +223,7 @@ impl Signals {
 }
 
 /// The exit code as a shell reports it.
-fn code(ended: ExitStatus) -> u8 {
+pub(crate) fn exit_code(ended: ExitStatus) -> u8 {
     let code = ended.code().or_else(|| ended.signal().map(|signal| SIGNAL_CODE + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }

@@ -1,7 +1,5 @@
 //! KeePassXC 2.7: asks before it deletes, and by default before it gives an item to a program.
 
-use std::time::SystemTime;
-
 use super::programs::{Login, Service};
 use crate::support::eventually;
 
@@ -14,11 +12,10 @@ fn a_login_lives_in_keepassxc_through_migration_refresh_restart_and_logout() {
     login.codex(["migrate", "--to", "keychain"]).run().expect(0);
     let first = login.token();
     eventually("the migration is saved", || service.titles().contains("Codex Auth"));
-    let change = SystemTime::now();
     login.codex(["refresh"]).run().expect(0);
     let second = login.token();
     assert_ne!(first, second);
-    service.restart_keepassxc(change);
+    service.restart_keepassxc(&second);
     assert_eq!(login.token(), second);
     login.codex(["refresh"]).run().expect(0);
     // Without a terminal there is no one to answer a question, and KeePassXC always has one.

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::SystemTime;
 
 use scripted_authority::{Account, Authority};
 
@@ -69,20 +68,28 @@ impl Service {
         eventually("KeePassXC offers its database, unlocked", || self.is_unlocked());
     }
 
-    /// Ends KeePassXC once it has saved what was changed after `change`, and starts it again. With unsaved changes it
-    /// would ask, on a screen that no one sees.
-    pub fn restart_keepassxc(&mut self, change: SystemTime) {
-        let database = self.folder.path().join("database.kdbx");
-        eventually("KeePassXC has saved", || fs::metadata(&database).unwrap().modified().unwrap() > change);
-        self.stop();
+    /// Ends KeePassXC once it has saved a login with `token`, and starts it again. It is not asked to end: with unsaved
+    /// changes it would ask in turn, on a screen that no one sees.
+    pub fn restart_keepassxc(&mut self, token: &str) {
+        eventually("KeePassXC has saved the login", || {
+            let titles = self.titles();
+            let entry = titles.lines().find(|title| title.starts_with("Codex Auth")).expect("the login");
+            self.database("attachment-export", &[entry, "FDO_SECRETS_DATA", "--stdout"]).contains(token)
+        });
+        self.process = None;
         self.start_keepassxc();
     }
 
-    /// The titles in the database, read by KeePassXC's own program.
+    /// The titles in the database.
     pub fn titles(&self) -> String {
-        let mut list = self.command("keepassxc-cli");
-        list.args(["ls", "-q", "-R"]).arg(self.folder.path().join("database.kdbx"));
-        feed(&mut list, "pw\n")
+        self.database("ls", &["-R"])
+    }
+
+    /// What a command of KeePassXC's own program says of the saved database.
+    fn database(&self, command: &str, arguments: &[&str]) -> String {
+        let mut program = self.command("keepassxc-cli");
+        program.args([command, "-q"]).arg(self.folder.path().join("database.kdbx")).args(arguments);
+        feed(&mut program, "pw\n")
     }
 
     /// A KWallet whose wallet is open.

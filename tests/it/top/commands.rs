@@ -5,7 +5,7 @@ use scripted_authority::{DeviceFlow, Endpoint, Pacing, Step, TokenState};
 use super::{USUAL, assert_no_secret, dashboard, enter, start};
 use crate::accounts;
 use crate::login::world::World;
-use crate::support::{Machine, eventually};
+use crate::support::{Machine, Screen, eventually};
 
 #[test]
 fn a_logout_asks_revokes_and_removes_with_the_words_of_the_command() {
@@ -85,13 +85,21 @@ fn a_login_has_the_terminal_until_it_is_stored() {
     enter(&screen, "/login --device-auth");
     screen.shows("then type this code");
     assert!(!screen.is_alternate());
-    let text = screen.text();
-    let code = text.lines().map(str::trim).find(|line| is_code(line)).unwrap();
-    assert!(world.authority.decide_device(code, scripted_authority::Decision::Approved));
+    assert!(world.authority.decide_device(&last_code(&screen), scripted_authority::Decision::Approved));
     screen.shows("the login is stored");
     screen.shows("person1@example.com (plus)");
     assert!(screen.is_alternate());
     assert_no_secret(&world, &screen);
+}
+
+/// The code that was shown last.
+fn last_code(screen: &Screen) -> String {
+    let mut code = None;
+    eventually("a code", || {
+        code = screen.text().lines().map(str::trim).rfind(|line| is_code(line)).map(str::to_owned);
+        code.is_some()
+    });
+    code.unwrap()
 }
 
 fn is_code(line: &str) -> bool {
@@ -111,12 +119,14 @@ fn a_login_that_fails_can_be_read_before_the_dashboard_returns() {
     screen.shows("error:");
     screen.shows("press a key to return to the dashboard");
     assert!(!screen.is_alternate());
+    let refused = last_code(&screen);
     screen.press("Enter");
     screen.shows("the login failed (exit code");
     // One that the user ends needs no further key.
     world.authority.adjust(|policy| policy.device = DeviceFlow::Waits);
     enter(&screen, "/login --device-auth");
-    screen.shows("then type this code");
+    // The terminal still has the text of the first login.
+    eventually("another code", || last_code(&screen) != refused);
     screen.press("C-c");
     screen.shows("the login was interrupted; nothing was changed");
     assert!(screen.is_alternate());

@@ -29,6 +29,7 @@ use self::screen::Screen;
 use self::slash::{SlashCommand, SlashLine};
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::{Output, path_text};
+use crate::run::exit_code;
 use crate::screen_line::{LineKind, ScreenLine};
 use crate::{located, log, runtime};
 
@@ -213,15 +214,14 @@ impl Dashboard {
         }
         let (kind, text) = match ended {
             Ok(Ok(status)) if status.success() => (LineKind::Text, "the login is stored".to_owned()),
-            Ok(Ok(status)) if status.code() == Some(Exit::Interrupted as i32) => {
+            // Also before the login handles the signal.
+            Ok(Ok(status)) if exit_code(status) == Exit::Interrupted as u8 => {
                 (LineKind::Text, "the login was interrupted; nothing was changed".to_owned())
             }
             Ok(Ok(status)) => {
                 Output::of_process().say("press a key to return to the dashboard");
                 self.inputs.wait_for_key().await?;
-                let code =
-                    status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
-                (LineKind::Error, format!("the login failed ({code})"))
+                (LineKind::Error, format!("the login failed (exit code {})", exit_code(status)))
             }
             Ok(Err(error)) => (LineKind::Error, format!("cannot start the login: {error}")),
             Err(error) => (LineKind::Error, format!("cannot start the login: {error}")),
