@@ -45,6 +45,12 @@ impl Home {
         Ok(Self { path, spelled, identity })
     }
 
+    /// Returns whether the spelled path still leads to this folder. Costs one system call.
+    #[must_use]
+    pub(crate) fn is_at_spelling(&self) -> bool {
+        self.identity.is_some() && filesystem::identity(&self.spelled) == self.identity
+    }
+
     /// Looks up the spelled path again, which may lead to another folder or to one that exists by now.
     ///
     /// # Errors
