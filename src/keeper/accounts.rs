@@ -119,7 +119,7 @@ impl AccountKeepers {
             }
             while self.tasks.try_join_next().is_some() {}
             tokio::select! {
-                () = changes.next() => {}
+                () = changes.next_or_round() => {}
                 () = &mut ended => break,
             }
         }

@@ -221,7 +221,8 @@ impl KeeperLock {
             }
             Presence::Present(_) | Presence::Absent => return Err(Error::LockLost),
         }
-        if self.home.is_at_spelling() {
+        // The lock file was found by the canonical path.
+        if self.home.spelled() == self.home.path() || self.home.is_at_spelling() {
             return Ok(LockCheck::Held);
         }
         match self.home.resolve_spelling_again() {
