@@ -62,24 +62,29 @@ fn of_the_copies_of_a_login_that_was_removed_without_revocation_only_the_current
     assert_eq!(world.requests(), 2);
 }
 
-/// What another program did to the link waits for a process that may write.
+/// What another program did waits for a process that may write.
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 #[test]
 fn in_a_read_only_home_a_removed_link_and_a_lost_list_are_named_and_commands_go_on() {
     use crate::support::Mounted;
 
+    const READ_ONLY: &str = "mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"";
     let world = World::with(&["work", "private"]);
     let token = world.token(&["token", "--account", "private"]);
     let World { home, .. } = world;
     fs::remove_file(home.document()).unwrap();
-    let mounted = Mounted::by(home, "mount --bind \"$home\" \"$home\"; mount -o remount,bind,ro \"$home\"");
+    let mounted = Mounted::by(home, READ_ONLY);
     let ended = mounted.codex(["token", "--account", "private"]).run().expect(0);
     assert_eq!(ended.out.trim(), token);
-    let note = "note: another program has removed ";
-    assert_eq!(ended.err.matches(note).count(), 1, "{ended}");
-    assert!(
-        ended.err.contains("whether it has logged out is not known: ") && ended.err.contains("is read-only"),
-        "{ended}"
-    );
+    assert_eq!(ended.err.matches("note: another program has removed ").count(), 1, "{ended}");
+    assert!(ended.err.contains("whether it has logged out is not known: "), "{ended}");
+    assert!(ended.err.contains("is read-only"), "{ended}");
+    let world = World::with(&["work", "private"]);
+    fs::remove_file(world.home.file("codex-auth/accounts.toml")).unwrap();
+    let World { home, .. } = world;
+    let mounted = Mounted::by(home, READ_ONLY);
+    let ended = mounted.codex(["account", "list"]).run().expect(0);
+    assert!(ended.err.starts_with("warning: there are accounts whose list was lost: "), "{ended}");
+    assert!(ended.err.contains("is read-only"), "{ended}");
 }

@@ -162,6 +162,44 @@ fn a_browser_login_of_the_server_of_codex_goes_through_the_link_into_the_account
     });
 }
 
+/// The commands of the README that give two terminals an account each.
+#[test]
+fn the_five_commands_of_the_readme_give_two_terminals_an_account_each() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, text) = readme.split_once("\n## Accounts\n").unwrap();
+    let block = text.split("```").nth(1).unwrap();
+    let lines: Vec<_> = block.lines().filter_map(|line| line.strip_prefix("codex ")).collect();
+    assert_eq!(lines.len(), 5, "{block}");
+    let (world, program) = (World::with(&[]), codex_0171());
+    world.authority.adjust(|policy| (policy.device, policy.pacing) = (DeviceFlow::Approves, Pacing::Ignored));
+    let mut logins = 0;
+    let mut outputs = Vec::new();
+    for line in lines {
+        let mut words: Vec<_> = line.split(' ').collect();
+        if words == ["login"] || words.starts_with(&["account", "add"]) {
+            logins += 1;
+            world.authority.visit_as(Account::numbered(logins));
+            words.push("--device-auth");
+        }
+        if words.pop_if(|last| *last == "codex").is_some() {
+            words.extend([program.to_str().unwrap(), "login", "status"]);
+        }
+        let run = world.run(words).env("CODEX_APP_SERVER_LOGIN_ISSUER", world.authority.url());
+        outputs.push(run.run().expect(0));
+    }
+    assert!(outputs[3].err.contains("Logged in using ChatGPT"), "{}", outputs[3]);
+    let listed = &outputs[4].out;
+    assert!(listed.contains("*  work     person1@example.com"), "{listed}");
+    assert!(listed.contains("   private  person2@example.com"), "{listed}");
+    let email = |words: &[&str]| {
+        let report = world.run(words.iter().copied().chain(["status", "--json"])).run().expect(0).json();
+        report["account"]["email"].clone()
+    };
+    assert_eq!(email(&[]), "person1@example.com");
+    let ours = crate::support::program();
+    assert_eq!(email(&["account", "run", "private", "--", ours.to_str().unwrap()]), "person2@example.com");
+}
+
 /// A turn of `codex exec` with an account. Returns the bearer token.
 fn turn(program: &Path, world: &World, provider: &Provider, account: &str, words: &[&str]) -> String {
     let before = provider.bearers().len();
