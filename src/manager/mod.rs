@@ -28,6 +28,7 @@ mod removal;
 mod request;
 mod snapshot;
 mod spend;
+mod token;
 mod transaction;
 mod unauthorized;
 
@@ -47,5 +48,6 @@ pub use self::owner::OwnerLookup;
 pub use self::programs::{CodexProcess, CodexPrograms, programs_using};
 pub use self::publication::LoginChange;
 pub use self::request::{RefreshReason, TokenDemand};
-pub use self::snapshot::{Divergence, Snapshot, SnapshotStatus, Token};
+pub use self::snapshot::{Divergence, Snapshot, SnapshotStatus};
+pub use self::token::Token;
 pub use self::unauthorized::{RecoveryStep, UnauthorizedRecovery};
