@@ -2,6 +2,8 @@
 
 mod calls;
 mod etcd;
+mod hosts;
+mod members;
 mod records;
 mod refusals;
 mod watches;
