@@ -64,7 +64,10 @@ pub(super) fn is_signed_by(n: Vec<u8>, e: Vec<u8>, signed: &[u8], signature: &[u
 }
 
 /// Builds the client for `https`, with the certificates and proxies of `network`. The certificates are read once, here.
-pub(super) fn secure(network: &Network, connect: ConnectLimit) -> Result<Box<dyn HttpClient>, HttpClientError> {
+pub(super) fn secure(
+    network: &Network,
+    connect: ConnectLimit,
+) -> Result<Box<dyn HttpClient>, HttpClientError> {
     let mut builder = builder(tls(network)?, connect);
     let excepted =
         network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy()).unwrap_or_default();
@@ -99,7 +102,9 @@ pub(crate) fn private_client(
             tls_builder()?.with_root_certificates(roots).with_no_client_auth()
         }
     };
-    builder(tls, ConnectLimit { timeout: connect, last_check: None }).build().map_err(|error| HttpClientError::Setup(transport(error)))
+    builder(tls, ConnectLimit { timeout: connect, last_check: None })
+        .build()
+        .map_err(|error| HttpClientError::Setup(transport(error)))
 }
 
 fn exchange_error(error: reqwest::Error, timeout: Duration) -> ExchangeError {

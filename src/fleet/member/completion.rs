@@ -90,7 +90,9 @@ impl Engine {
         let Some(saved) = self.response.clone() else { return Ok(None) };
         let response = saved.response;
         let child = response.child();
-        if child.is_some_and(|child| record.document().fingerprint() == Some(child) || record.has_spent(child)) {
+        if child
+            .is_some_and(|child| record.document().fingerprint() == Some(child) || record.has_spent(child))
+        {
             self.clear_response(response.parent)?;
             return Ok(Some(StepOutcome::Changed));
         }
@@ -106,12 +108,27 @@ impl Engine {
         let is_successor = record.document().fingerprint() == Some(response.parent);
         if is_free && is_unsent && is_successor && self.back_off.remaining().is_zero() {
             tracing::info!("fleet: presenting a late response");
-            return Ok(Some(match self.present(&response.document).await? {
-                SpendOutcome::Saved => StepOutcome::Changed,
-                SpendOutcome::NotAnnounced => StepOutcome::AtRest,
-            }));
+            let announced = self.present(&response.document).await;
+            return self.after_announcement(announced).map(Some);
         }
         Ok(None)
+    }
+
+    /// Goes on after an announcement. A request that failed is withdrawn or reported next.
+    fn after_announcement(
+        &mut self,
+        announced: Result<SpendOutcome, MemberError>,
+    ) -> Result<StepOutcome, MemberError> {
+        match announced {
+            Ok(SpendOutcome::Saved) => Ok(StepOutcome::Changed),
+            Ok(SpendOutcome::NotAnnounced) => Ok(StepOutcome::AtRest),
+            Err(error) if error.is_of_authority() => {
+                tracing::warn!(%error, "fleet: the refresh failed");
+                self.back_off.fail_after(&error);
+                Ok(StepOutcome::Changed)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn commit(
@@ -158,7 +175,8 @@ impl Engine {
         let Some(intent) = intent.filter(|intent| intent.attempt != SpendAttempt::Refused) else {
             // The response that was presented in vain, if this was one, is of no use; the journal keeps its entry.
             let is_presented = |child: Fingerprint| self.journal.may_have_sent(child);
-            let presented = self.response.as_ref().filter(|saved| saved.response.child().is_some_and(is_presented));
+            let presented =
+                self.response.as_ref().filter(|saved| saved.response.child().is_some_and(is_presented));
             if let Some(parent) = presented.map(|saved| saved.response.parent) {
                 self.responses.remove(parent)?;
                 self.response = None;
@@ -178,7 +196,9 @@ impl Engine {
     fn until_waited(&self, intent: &SpendIntent) -> Duration {
         let timings = self.parts.timings;
         let whole = timings.lease + timings.request + timings.margin;
-        self.watched.filter(|(id, _)| *id == intent.id).map_or(whole, |(_, since)| (since + whole).remaining())
+        self.watched
+            .filter(|(id, _)| *id == intent.id)
+            .map_or(whole, |(_, since)| (since + whole).remaining())
     }
 
     /// Returns how long until this member may do something about an intent; `None` if only its owner may.
@@ -217,8 +237,8 @@ impl Engine {
             }
             Err(RefusedChange::NoIntent) => {
                 tracing::info!(former = %intent.member, "fleet: making the second attempt");
-                self.succeed().await?;
-                Ok(StepOutcome::Changed)
+                let announced = self.succeed().await;
+                self.after_announcement(announced)
             }
             Err(why) => Err(MemberError::Refused(why)),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_auth_platform::boot_clock::BootTime;
@@ -11,17 +11,19 @@ use codex_auth_platform::private_file;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch::Sender;
 
+use super::back_off::BackOff;
 use super::error::MemberError;
 use super::leadership::{LeaderValue, Leadership};
 use super::login_journal::LoginJournal;
 use super::parts::{KeyNames, MemberParts};
+use super::permit::SpendPermit;
 use super::posting::PostingJournal;
 use super::saved_response::{ResponseFiles, SavedResponse};
 use super::sealed_file::{read, replace};
 use super::state::{FleetState, MemberActivity};
 use super::token_clock::{Sight, TokenClock};
 use crate::authority::{Authority, Deadlines};
-use crate::backoff::{exponential, jittered, random_fraction};
+use crate::backoff::random_fraction;
 use crate::failpoint;
 use crate::fleet::intent::IntentId;
 use crate::fleet::record::SharedRecord;
@@ -31,10 +33,6 @@ use crate::fleet::shared_store::{Change, ClusterState, Comparison, SharedRead, T
 
 /// A member that has seen the record this long ago at most sees a new token appear.
 const PROMPT: Duration = Duration::from_secs(15);
-/// The pause after the first failure, and the longest one, before jitter.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
-
 /// The state of a member. One operation at a time changes it.
 pub(super) struct Engine {
     pub(super) parts: MemberParts,
@@ -98,46 +96,11 @@ pub(super) struct UnreportedRefusal {
     pub(super) is_final: bool,
 }
 
-/// The pause of automatic refreshes after failures.
-#[derive(Debug, Default)]
-pub(super) struct BackOff {
-    pub(super) failures: u32,
-    pub(super) until: Option<BootTime>,
-}
-
-/// Until when a request may be sent; shared with the client, which asks when the connection is there.
-#[derive(Clone, Default)]
-pub(super) struct SpendPermit(Arc<Mutex<Option<BootTime>>>);
-
 /// The newest state of etcd that this member has seen, on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct SeenCluster {
     cluster_id: u64,
     revision: i64,
-}
-
-impl SpendPermit {
-    pub(super) fn set(&self, until: Option<BootTime>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
-    }
-
-    fn holds(&self) -> bool {
-        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| !until.remaining().is_zero())
-    }
-}
-
-impl BackOff {
-    /// Counts a failure, and doubles the pause, which is `least` at least.
-    pub(super) fn fail(&mut self, least: Option<Duration>) {
-        self.failures += 1;
-        let pause = exponential(FIRST_PAUSE, LONGEST_PAUSE, self.failures).max(least.unwrap_or_default());
-        self.until = Some(BootTime::now() + jittered(pause));
-    }
-
-    pub(super) fn remaining(&self) -> Duration {
-        self.until.map_or(Duration::ZERO, BootTime::remaining)
-    }
 }
 
 /// What became of a write.
@@ -284,10 +247,11 @@ impl Engine {
             (Some(leadership), Role::Refresher) => comparisons.push(leadership.comparison()),
             (None, Role::Refresher) => return Ok(WriteOutcome::NotWritten),
         }
+        let is_announcement = new.intent().is_some();
         let sealed = self.parts.keys.seal(new).map_err(|source| self.unusable(source))?;
         failpoint::at("fleet-writing");
         let outcome = self.parts.store.commit(&comparisons, &[self.put(&sealed)]).await;
-        failpoint::at("fleet-written");
+        failpoint::at(if is_announcement { "fleet-announced" } else { "fleet-settled" });
         match outcome {
             Ok(TransactionOutcome::Committed(state)) => {
                 self.seen = seen(state);
@@ -349,7 +313,8 @@ impl Engine {
             self.watched = intent.map(|id| (id, BootTime::now()));
         }
         let is_known_login = former_login.as_deref() == Some(record.login_id());
-        let child = self.response.as_ref().filter(|saved| saved.response.child() == record.document().fingerprint());
+        let child =
+            self.response.as_ref().filter(|saved| saved.response.child() == record.document().fingerprint());
         // A new login may have an old token.
         let is_prompt = is_known_login && self.last_look.is_some_and(|look| look.elapsed() <= PROMPT);
         let seen = if is_prompt { Sight::Appeared } else { Sight::Found };
@@ -394,7 +359,8 @@ impl Engine {
         };
         self.state.send_if_modified(|state| {
             let record = self.record();
-            let (order, leader) = (record.map(SharedRecord::order), self.leader.as_ref().map(|leader| &leader.member));
+            let (order, leader) =
+                (record.map(SharedRecord::order), self.leader.as_ref().map(|leader| &leader.member));
             if (state.order(), state.leader.as_ref(), state.activity) == (order, leader, activity) {
                 return false;
             }

@@ -60,7 +60,9 @@ pub enum MemberError {
     #[error("the record of the fleet cannot be changed now: {0}")]
     Refused(#[source] RefusedChange),
     /// etcd was restored from a backup, and the wait for the other members is not over.
-    #[error("etcd was restored from a backup; waiting until the other hosts have put back what they have seen")]
+    #[error(
+        "etcd was restored from a backup; waiting until the other hosts have put back what they have seen"
+    )]
     Restored,
     /// The outcome of a request to the authority is not known yet, so nothing is spent until the access token has ended.
     #[error("{member} has sent the refresh token, and the outcome is not known yet")]
@@ -111,6 +113,11 @@ fn reason(poison: FleetPoison) -> &'static str {
 }
 
 impl MemberError {
+    /// Whether a request to the authority failed, or was not made in time.
+    pub(super) fn is_of_authority(&self) -> bool {
+        matches!(self, Self::Authority(_) | Self::OtherUser | Self::NotRotated | Self::LeaseTooShort)
+    }
+
     /// Returns the kind of error, for callers that react to it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -8,13 +8,14 @@ use codex_auth_platform::boot_clock::BootTime;
 use tokio::sync::Mutex;
 
 use super::ask::Ask;
-use super::engine::{BackOff, Engine, LeadershipUse};
+use super::back_off::BackOff;
+use super::engine::{Engine, LeadershipUse};
 use super::error::MemberError;
 use super::leadership::LeaderValue;
 use super::paced_watch::PacedWatch;
 use super::parts::{KeyNames, MemberParts};
 use super::posted::passed;
-use crate::authority::{self, StaleTokenReason};
+use crate::authority::StaleTokenReason;
 use crate::backoff::{exponential, jittered};
 use crate::fleet::intent::SpendAttempt;
 use crate::fleet::key_watch::{Continuity, Observation};
@@ -126,14 +127,15 @@ impl Engine {
         if !self.is_claimable() {
             return Ok(self.rest());
         }
-        if self.leadership.is_none() && (self.leader.is_some() || !self.lead().await?) {
+        let is_led = self.leader.as_ref().is_some_and(|leader| leader.member != self.parts.name);
+        if self.leadership.is_none() && (is_led || !self.lead().await?) {
             return Ok(self.rest());
         }
         if let Some(reason) = self.due_reason() {
             let generation = self.required_record()?.order().generation;
             let claimed = self.claim(generation, reason).await;
             if let Err(error) = &claimed {
-                self.back_off.fail(retry_after(error));
+                self.back_off.fail_after(error);
                 // Withdraws or reports it, and lets another member try.
                 self.advance().await?;
                 self.resign().await?;
@@ -146,7 +148,8 @@ impl Engine {
 
     /// Whether this member may become the refresher, and the refresher may announce the token.
     fn is_claimable(&self) -> bool {
-        let is_own_business = self.response.is_some() || self.login.pending.is_some() || self.refusal.is_some();
+        let is_own_business =
+            self.response.is_some() || self.login.pending.is_some() || self.refusal.is_some();
         let record = self.record().filter(|record| !record.is_logged_out() && record.poison().is_none());
         record.is_some_and(|record| match record.intent() {
             None => !is_own_business && self.back_off.remaining().is_zero(),
@@ -172,7 +175,9 @@ impl Engine {
         if let Some(leadership) = &self.leadership {
             times.push(leadership.renewal().remaining());
             let record = self.record().filter(|record| record.intent().is_none());
-            let due = record.zip(self.token).and_then(|(record, token)| token.until_due(record.document(), self.spread));
+            let due = record
+                .zip(self.token)
+                .and_then(|(record, token)| token.until_due(record.document(), self.spread));
             times.extend(due);
         }
         times.extend(self.until_succession());
@@ -183,17 +188,5 @@ impl Engine {
         let rest = pauses.min().map_or(rest, |pause| if rest.is_zero() { pause } else { rest.min(pause) });
         // What is due and was not done waits for another member, whose change is noticed.
         rest.max(SHORTEST_REST)
-    }
-}
-
-/// Returns the pause that the authority asks for.
-fn retry_after(error: &MemberError) -> Option<Duration> {
-    match error {
-        MemberError::Authority(authority::Error::Transient { retry_after, .. }) => *retry_after,
-        // A refusal without a known code holds for ten minutes.
-        MemberError::Authority(authority::Error::Permanent { hold: authority::RefusalDuration::TenMinutes, .. }) => {
-            Some(Duration::from_secs(10 * 60))
-        }
-        _ => None,
     }
 }

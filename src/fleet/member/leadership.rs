@@ -34,18 +34,25 @@ impl LeaderValue {
 }
 
 impl Leadership {
-    /// Takes the role; `None` if another member has it.
+    /// Takes the role if nobody has it, or if `former` does: a process of this host that has ended, as the lock of the
+    /// member's folder proves. `None` if another member has it.
     pub(super) async fn acquire(
         store: &SharedStore,
         key: &str,
         value: &LeaderValue,
+        former: Option<&LeaderValue>,
         ttl: Duration,
     ) -> Result<Option<Self>, Error> {
+        let bytes = |value| serde_json::to_vec(value).unwrap_or_default();
+        let comparison = match former {
+            None => Comparison::Absent { key: key.to_owned() },
+            Some(former) => Comparison::Is { key: key.to_owned(), bytes: bytes(former) },
+        };
         let renewed = BootTime::now();
         let lease = store.grant(ttl).await?;
-        let value = serde_json::to_vec(value).unwrap_or_default();
+        let value = bytes(value);
         let put = Change::Put { key: key.to_owned(), bytes: value.clone(), lease: Some(lease) };
-        let outcome = match store.commit(&[Comparison::Absent { key: key.to_owned() }], &[put]).await {
+        let outcome = match store.commit(&[comparison], &[put]).await {
             Err(error) if error.is_unknown() => {
                 // A read settles it. One that fails leaves a key that ends with its lease.
                 let read = store.read(key).await?;

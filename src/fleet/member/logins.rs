@@ -3,7 +3,10 @@
 //! The functions are named after the steps of the model: [`Engine::log_in`], `put_login`, `finish_login`,
 //! [`Engine::log_out`], `revoke`.
 
-use super::engine::{BackOff, Engine, Role, WriteOutcome};
+use std::time::Duration;
+
+use super::back_off::BackOff;
+use super::engine::{Engine, Role, WriteOutcome};
 use super::error::MemberError;
 use super::login_journal::{PendingLogin, ReplacedLogin};
 use crate::authority::{self, Revocation};
@@ -38,7 +41,8 @@ impl Engine {
     }
 
     fn save_login(&mut self, login: PendingLogin) -> Result<(), MemberError> {
-        let epoch = self.record().map_or_else(|| self.parts.keys.newest_epoch(), |record| record.order().epoch);
+        let epoch =
+            self.record().map_or_else(|| self.parts.keys.newest_epoch(), |record| record.order().epoch);
         self.login.save(login, epoch, &self.parts.keys)?;
         failpoint::at("fleet-login-saved");
         self.publish();
@@ -54,7 +58,9 @@ impl Engine {
         }
         let seen = record.as_ref().map(|record| (record.login_id(), record.is_logged_out()));
         if seen != login.over.as_ref().map(|over| (over.login_id.as_str(), over.is_logged_out)) {
-            tracing::warn!("fleet: the new login is revoked, because the fleet was logged out or in meanwhile");
+            tracing::warn!(
+                "fleet: the new login is revoked, because the fleet was logged out or in meanwhile"
+            );
             return self.finish_login(Some(&login.document)).await;
         }
         self.put_login(record.as_ref(), login).await
@@ -121,7 +127,7 @@ impl Engine {
             }
             Err(error) => {
                 tracing::debug!(%error, "fleet: the login is not revoked yet");
-                self.login_back_off.fail(None);
+                self.login_back_off.fail(Duration::ZERO);
             }
         }
     }
@@ -135,7 +141,7 @@ impl Engine {
             self.login_back_off = BackOff::default();
             return true;
         };
-        self.login_back_off.fail(None);
+        self.login_back_off.fail(Duration::ZERO);
         tracing::warn!(%error, "fleet: a login that has ended is not revoked yet");
         self.login_back_off.failures >= MAX_REVOCATIONS
     }
@@ -151,8 +157,7 @@ impl Engine {
     /// Revokes tokens that belong to no document; errors are ignored.
     pub(super) async fn revoke_response(&self, tokens: &NewTokens) {
         let Some(provenance) = self.record().and_then(|record| record.document().tokens()) else { return };
-        let revocation =
-            Revocation::of_response(&self.parts.environment, &provenance.provenance, tokens);
+        let revocation = Revocation::of_response(&self.parts.environment, &provenance.provenance, tokens);
         if let Ok(Some(revocation)) = revocation {
             let _ = self.revoker.revoke(&revocation).await;
         }

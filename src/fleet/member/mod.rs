@@ -29,6 +29,7 @@
 //! `token_clock.rs` says when an access token has ended.
 
 mod ask;
+mod back_off;
 mod completion;
 mod engine;
 mod error;
@@ -38,6 +39,7 @@ mod login_journal;
 mod logins;
 mod paced_watch;
 mod parts;
+mod permit;
 mod posted;
 mod posting;
 mod refreshing;

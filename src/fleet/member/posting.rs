@@ -30,10 +30,9 @@ impl PostingJournal {
     pub(super) fn load(path: PathBuf) -> Result<Self, MemberError> {
         let posting = match read(&path)? {
             None => None,
-            Some(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|_| MemberError::Damaged {
-                path: path.clone(),
-                source: InvalidRecord::Malformed,
-            })?,
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|_| MemberError::Damaged { path: path.clone(), source: InvalidRecord::Malformed })?,
         };
         Ok(Self { path, posting })
     }

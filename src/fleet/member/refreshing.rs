@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use codex_auth_platform::boot_clock::BootTime;
 use tokio::time::{Instant, timeout_at};
 
 use super::Member;
@@ -9,6 +10,7 @@ use super::ask::Ask;
 use super::engine::{Engine, LeadershipUse};
 use super::error::MemberError;
 use super::paced_watch::PacedWatch;
+use super::posted::passed;
 use crate::authority::StaleTokenReason;
 use crate::fleet::record_error::RefusedChange;
 use crate::fleet::sealed::FleetKey;
@@ -17,14 +19,18 @@ use crate::fleet::shared_store::Change;
 /// How often a change by other members is followed at most.
 const MAX_TRIES: usize = 8;
 
+/// Between two looks while another member must act, if nothing is noticed.
+const LONGEST_REST: Duration = Duration::from_secs(10);
+const SHORTEST_REST: Duration = Duration::from_millis(200);
+
 /// What one try of a refresh has reached.
 enum RefreshStep {
     /// The record has another token than the one that was seen.
     Newer,
     /// The record changed; look again.
     Again,
-    /// Only another member or time can help; if neither does, this is the error.
-    Wait(MemberError),
+    /// Another member or time must help; look again after `rest`. If nothing helps, this is the error.
+    Wait { error: MemberError, rest: Duration },
 }
 
 /// Waits until the record has another token than that of generation `seen`, and sees to it.
@@ -54,12 +60,14 @@ async fn until_newer(member: &Member, seen: u64, ends: Instant) -> Result<(), Me
             RefreshStep::Newer => return Ok(()),
             RefreshStep::Again if Instant::now() < ends => {}
             RefreshStep::Again => return Err(MemberError::Contended),
-            RefreshStep::Wait(error) => {
+            RefreshStep::Wait { error, rest } => {
+                let due = passed(BootTime::now() + rest.max(SHORTEST_REST));
                 let noticed = async {
                     // An error of a watch is not one of the refresh, which looks by itself.
                     tokio::select! {
                         _ = record.next() => {}
                         _ = leader.next() => {}
+                        () = due => {}
                     }
                 };
                 if timeout_at(ends, noticed).await.is_err() {
@@ -72,7 +80,12 @@ async fn until_newer(member: &Member, seen: u64, ends: Instant) -> Result<(), Me
 
 impl Engine {
     async fn try_refresh(&mut self, seen: u64) -> Result<RefreshStep, MemberError> {
-        self.advance().await?;
+        match self.advance().await {
+            Err(error @ MemberError::Restored) => {
+                return Ok(RefreshStep::Wait { error, rest: self.parts.timings.poll });
+            }
+            advanced => advanced?,
+        }
         let record = self.required_record()?;
         if record.is_logged_out() {
             return Err(MemberError::LoggedOut);
@@ -85,7 +98,9 @@ impl Engine {
             return Err(MemberError::Poisoned(poison));
         }
         if let Some(intent) = record.intent() {
-            return Ok(RefreshStep::Wait(MemberError::Unsettled { member: intent.member.clone() }));
+            let error = MemberError::Unsettled { member: intent.member.clone() };
+            let rest = self.until_succession().unwrap_or(LONGEST_REST);
+            return Ok(RefreshStep::Wait { error, rest });
         }
         if self.lead().await? {
             self.claim_now(generation).await?;
@@ -93,7 +108,7 @@ impl Engine {
         }
         let Some(leader) = self.leader.clone() else { return Ok(RefreshStep::Again) };
         self.ask(generation).await?;
-        Ok(RefreshStep::Wait(MemberError::NoAnswer { leader: leader.member }))
+        Ok(RefreshStep::Wait { error: MemberError::NoAnswer { leader: leader.member }, rest: LONGEST_REST })
     }
 
     /// Refreshes; a request that failed is withdrawn or reported before this returns its error.

@@ -86,7 +86,8 @@ impl ResponseFiles {
                 None => self.remove(parent)?,
             }
         }
-        let newer = |response: &SavedResponse| found.iter().any(|other| response.child() == Some(other.parent));
+        let newer =
+            |response: &SavedResponse| found.iter().any(|other| response.child() == Some(other.parent));
         let (old, mut new): (Vec<_>, Vec<_>) = found.iter().cloned().partition(newer);
         for response in old {
             self.remove(response.parent)?;
@@ -108,7 +109,9 @@ impl ResponseFiles {
 
     fn read(&self, parent: Fingerprint) -> Result<Option<SavedResponse>, MemberError> {
         let path = self.path(parent);
-        let Some(bytes) = read(&path)?.filter(|bytes| !private_file::is_blank(bytes)) else { return Ok(None) };
+        let Some(bytes) = read(&path)?.filter(|bytes| !private_file::is_blank(bytes)) else {
+            return Ok(None);
+        };
         let damaged = |source| MemberError::Damaged { path: path.clone(), source };
         // The rest of the reserved space is blank.
         let sealed = STANDARD.decode(bytes.trim_ascii()).map_err(|_| damaged(InvalidRecord::Unsealed))?;

@@ -9,6 +9,7 @@ use tokio::runtime;
 use super::engine::{Engine, Role, UncommittedResponse, UnreportedRefusal, WriteOutcome};
 use super::error::MemberError;
 use super::leadership::{LeaderValue, Leadership};
+use super::parts::MemberParts;
 use super::posted::{PostOutcome, TokenPost};
 use super::saved_response::ResponseReservation;
 use super::token_clock::Sight;
@@ -48,14 +49,21 @@ impl Engine {
         }
         let term = IntentId::random().map_err(MemberError::Random)?;
         let value = LeaderValue { member: self.parts.name.clone(), term };
+        let MemberParts { store, timings, name, .. } = &self.parts;
         let key = self.names.leader.clone();
-        self.leadership =
-            Leadership::acquire(&self.parts.store, &key, &value, self.parts.timings.lease).await?;
+        let former = self.leader.as_ref().filter(|leader| leader.member == *name);
+        self.leadership = Leadership::acquire(store, &key, &value, former, timings.lease).await?;
+        if self.leadership.is_none() {
+            self.check_leadership().await?;
+            let former = self.leader.as_ref().filter(|leader| leader.member == self.parts.name);
+            if former.is_some() {
+                let MemberParts { store, timings, .. } = &self.parts;
+                self.leadership = Leadership::acquire(store, &key, &value, former, timings.lease).await?;
+            }
+        }
         if self.leadership.is_some() {
             tracing::debug!("fleet: this host is the refresher");
             self.leader = Some(value);
-        } else {
-            self.check_leadership().await?;
         }
         self.publish();
         Ok(self.leadership.is_some())

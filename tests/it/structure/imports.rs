@@ -81,17 +81,7 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "fleet",
-        &[
-            "authority",
-            "backoff",
-            "clock",
-            "config",
-            "document",
-            "failpoint",
-            "remedy",
-            "secret",
-            "store",
-        ],
+        &["authority", "backoff", "clock", "config", "document", "failpoint", "remedy", "secret", "store"],
     ),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
     (
@@ -126,7 +116,7 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
-    ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
+    ("error", &["accounts", "config", "fleet", "login", "manager", "remedy", "store"]),
 ];
 
 /// The modules of the platform crate that each module may import.
