@@ -5,6 +5,7 @@ mod calls;
 #[cfg(feature = "failpoints")]
 mod crashes;
 mod etcd;
+mod following;
 mod hosts;
 mod members;
 mod records;
