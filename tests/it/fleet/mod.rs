@@ -6,10 +6,14 @@ mod calls;
 mod crashes;
 mod etcd;
 mod following;
+#[cfg(feature = "failpoints")]
+mod host_process;
 mod hosts;
 mod members;
 mod records;
 mod refusals;
+#[cfg(feature = "failpoints")]
+mod rotations;
 mod watches;
 
 use codex_auth::fleet::{Change, SharedLease};
