@@ -33,13 +33,12 @@ const UNKNOWN: [&str; 2] = ["fleet-journaled", "fleet-posting"];
 /// One process of so many is killed.
 const RARITY: usize = 6;
 
-/// Refreshes at the host `name`, whose first process is killed at `step`; returns the number of kills, and the generation.
-fn refreshed(test: &str, fleet: &Fleet, name: &str, step: &str, seen: u64) -> (usize, u64) {
-    let host = HostProcess::of(fleet, name, Task::Refresh { seen });
+/// Refreshes at `host`, whose first process is killed at `step`; returns the number of kills, and the generation.
+fn refreshed(test: &str, host: &HostProcess, step: &str) -> (usize, u64) {
     let mut process = host.killed_at(test, step);
     for kills in 0.. {
         if let Some(word) = process.next_word_or_end() {
-            return (kills, word.parse().unwrap_or_else(|_| panic!("{name}, {step}: {word}")));
+            return (kills, word.parse().unwrap_or_else(|_| panic!("{step}: {word}")));
         }
         process = host.started(test, "A=a");
     }
@@ -60,7 +59,7 @@ fn no_login_is_lost_in_two_hundred_rotations_with_kills() {
         let (mut seen, mut kills) = (1, 0);
         while fleet.refreshes() < ROTATIONS {
             let mut is_unknown = false;
-            let steps = HOSTS.map(|name| {
+            let hosts = HOSTS.map(|name| {
                 let step = match soak.random.below(RARITY) {
                     0 => soak.random.one_of(&STEPS),
                     _ => "none",
@@ -68,13 +67,12 @@ fn no_login_is_lost_in_two_hundred_rotations_with_kills() {
                 // Two attempts with unknown outcomes lose the login, as they must.
                 let step = if UNKNOWN.contains(&step) && is_unknown { "none" } else { step };
                 is_unknown |= UNKNOWN.contains(&step);
-                (name, step)
+                (HostProcess::of(&fleet, name, Task::Refresh { seen }), step)
             });
             // A host whose process was killed starts another one at once.
             let results = thread::scope(|scope| {
-                let fleet = &fleet;
                 let hosts =
-                    steps.map(|(name, step)| scope.spawn(move || refreshed(test, fleet, name, step, seen)));
+                    hosts.each_ref().map(|(host, step)| scope.spawn(move || refreshed(test, host, step)));
                 hosts.map(|host| host.join().unwrap())
             });
             kills += results.iter().map(|(kills, _)| kills).sum::<usize>();
