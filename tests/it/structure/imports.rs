@@ -79,7 +79,10 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "secret", "store", "watch",
         ],
     ),
-    ("fleet", &["authority", "backoff", "config", "document", "remedy", "secret", "store"]),
+    (
+        "fleet",
+        &["authority", "backoff", "clock", "config", "document", "failpoint", "remedy", "secret", "store"],
+    ),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
     (
         "why",
@@ -113,7 +116,7 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
-    ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
+    ("error", &["accounts", "config", "fleet", "login", "manager", "remedy", "store"]),
 ];
 
 /// The modules of the platform crate that each module may import.
@@ -133,7 +136,7 @@ pub const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("manager", &["filesystem", "process", "search_path", "sync"]),
     ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
-    ("fleet", &["private_file", "text"]),
+    ("fleet", &["boot_clock", "lock", "private_file", "text"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
     (
         "bin",
