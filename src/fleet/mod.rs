@@ -8,6 +8,7 @@ mod error;
 mod gateway;
 mod intent;
 mod key_watch;
+pub mod membership;
 mod record;
 mod record_copy;
 mod record_error;

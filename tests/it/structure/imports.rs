@@ -79,7 +79,6 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "secret", "store", "watch",
         ],
     ),
-    ("fleet", &["authority", "backoff", "config", "document", "remedy", "secret", "store"]),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
     (
         "why",
