@@ -36,6 +36,8 @@ pub enum Remedy {
     ForceLogout,
     /// Free space on the disk.
     FreeSpace,
+    /// Join the fleet again with a new invite: its sealing key was replaced.
+    JoinAgain,
     /// Log in again: the stored credential is unusable.
     LogInAgain,
     /// Log in on the machine of the keeper that hands in the login.
