@@ -17,6 +17,8 @@ use super::read_order::{CheckedStamps, StampCheck};
 use super::request::{CallerBase, FlightResult, Flights, RefreshReason, RefreshRequest, on_thread};
 use super::snapshot::{Snapshot, SnapshotStatus, Token};
 use super::transaction::Transaction;
+#[cfg(feature = "fleet")]
+use crate::config::Environment;
 use crate::external::{self, Persistence};
 use crate::failpoint;
 use crate::history::History;
@@ -189,6 +191,12 @@ impl AuthManager {
         on_thread(move || Ok(login_status::usability(&engine, &snapshot)))
             .await
             .unwrap_or_else(Usability::Unusable)
+    }
+
+    /// Returns the environment that the login is read with.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.engine.environment
     }
 
     /// Returns the history of the login. Touches no file of it.

@@ -31,6 +31,18 @@ pub struct Snapshot {
     divergence: Option<Divergence>,
     record: RecordedState,
     read_ticket: ReadTicket,
+    renewal: Renewal,
+}
+
+/// Where the next token comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a caller handles both")]
+pub enum Renewal {
+    /// From the refresh token of the document, if it has one.
+    #[default]
+    Document,
+    /// From the fleet that the home is a member of, which has the refresh token.
+    Fleet,
 }
 
 /// A provider's token, with a document if it is a ChatGPT token.
@@ -134,6 +146,22 @@ impl Snapshot {
             Some(provided) => provided.document.as_ref(),
             None => self.stored.as_ref().map(|stored| &stored.document),
         }
+    }
+
+    /// Returns where the next token comes from.
+    #[must_use]
+    pub fn renewal(&self) -> Renewal {
+        self.renewal
+    }
+
+    /// Returns whether a process of this home can obtain another token: from its refresh token, or from its fleet.
+    #[must_use]
+    pub fn is_refreshable(&self) -> bool {
+        self.fingerprint().is_some() || self.renewal == Renewal::Fleet
+    }
+
+    pub(super) fn renewed_by(self, renewal: Renewal) -> Self {
+        Self { renewal, ..self }
     }
 
     pub(super) fn stored(&self) -> Option<&StoredDocument> {
@@ -242,6 +270,7 @@ impl Snapshot {
         }
         let reason = Unusable::of(self.document(), self.poison(), self.logging_out, now);
         let reason = match (reason, &self.logout_holder) {
+            (Some(Unusable::NotReplaced), _) if self.renewal == Renewal::Fleet => None,
             (Some(Unusable::LoggingOut), Some(holder)) => Some(Unusable::LogoutRunning(holder.clone())),
             (reason, _) => reason,
         };

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::engine::{AccountPolicy, Engine, recover};
+use super::engine::{AccountPolicy, Engine, is_member, recover};
 use super::error::{Error, Unusable};
 use super::history::{RequestRecord, history_of, record_foreign_change};
 use super::permission::permit_document;
@@ -112,6 +112,10 @@ impl Transaction<'_> {
         let mut writer = self.engine.stores()?.writer(&lease)?;
         recover(self.engine, &mut writer)?;
         failpoint::at("rescue finished");
+        // Its fleet spends the token, also while the login is being moved into it.
+        if is_member(&self.engine.home) {
+            return Err(Unusable::HandedIn.into());
+        }
         let planned = self.plan(writer.stores(), writer.state());
         self.record_foreign_change(&writer, &planned);
         let (stored, spending) = match planned? {

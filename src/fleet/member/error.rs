@@ -57,7 +57,9 @@ pub enum MemberError {
     #[error("the record of the fleet cannot be changed now: {0}")]
     Refused(#[source] RefusedChange),
     /// etcd was restored from a backup, and the wait for the other members is not over.
-    #[error("etcd was restored from a backup; waiting until the other hosts have put back what they have seen")]
+    #[error(
+        "etcd was restored from a backup; waiting until the other hosts have put back what they have seen"
+    )]
     Restored,
     /// The outcome of a request to the authority is not known yet, so nothing is spent until the access token has ended.
     #[error("{member} has sent the refresh token, and the outcome is not known yet")]

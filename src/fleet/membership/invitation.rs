@@ -54,6 +54,15 @@ pub async fn invite(
     Ok(invite)
 }
 
+/// Reads the key that `invite` opens, without using the invite.
+///
+/// # Errors
+/// [`MembershipError::InviteEnded`], [`MembershipError::InviteChanged`], [`MembershipError::Etcd`].
+pub async fn open_invite(store: &SharedStore, invite: &Invite) -> Result<FleetKey, MembershipError> {
+    let wrapped = store.read(&invite.etcd_key()).await?.value.ok_or(MembershipError::InviteEnded)?;
+    invite.unwrap(&wrapped.bytes)
+}
+
 /// Redeems `invite` for the home `id` as `member`, and writes it into the list of members in the same transaction. Of two
 /// homes that redeem one invite, exactly one succeeds.
 ///

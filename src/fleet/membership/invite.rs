@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::super::endpoint::EtcdEndpoint;
-use super::super::intent::is_name;
+use super::super::intent::{MemberName, is_name};
 use super::super::sealed::FleetKey;
 use super::error::MembershipError;
 use super::fleet_name::FleetName;
+use super::membership_file::{Membership, Standing};
+use super::roster::MemberId;
+use super::secrets::SecretPlace;
 use crate::secret::{Secret, digest, write_exact};
 use crate::store::cipher::{Key, NONCE_LENGTH, TAG_LENGTH};
 
@@ -127,6 +130,19 @@ impl Invite {
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// Returns the membership of a home that has this invite. The number of the key is not known yet.
+    #[must_use]
+    pub fn membership(
+        &self,
+        member: MemberName,
+        id: MemberId,
+        secrets: SecretPlace,
+        standing: Standing,
+    ) -> Membership {
+        let Self { fleet, endpoints, ca, user, .. } = self.clone();
+        Membership { fleet, member, id, endpoints, ca, user, secrets, epoch: 0, standing }
     }
 
     /// Returns the key in etcd.

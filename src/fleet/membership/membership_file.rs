@@ -12,8 +12,10 @@ use super::super::shared_store::EtcdSettings;
 use super::error::MembershipError;
 use super::fleet_name::FleetName;
 use super::roster::MemberId;
-use super::secrets::{FleetSecrets, SecretPlace};
+use super::secrets::{FleetSecrets, SecretPlace, SecretSlot};
+use crate::config::Environment;
 use crate::home::Home;
+use crate::store::KeychainClient;
 
 /// The version of the file.
 const SCHEMA: u32 = 1;
@@ -21,7 +23,7 @@ const SCHEMA: u32 = 1;
 const MAX_BYTES: u64 = 256 * 1024;
 
 /// The membership of a home in a fleet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a member needs all of it")]
 pub struct Membership {
     /// The fleet.
@@ -38,6 +40,8 @@ pub struct Membership {
     pub user: Option<String>,
     /// Where the keys are.
     pub secrets: SecretPlace,
+    /// The number of the newest key.
+    pub epoch: u64,
     /// Whether the fleet serves the home.
     pub standing: Standing,
 }
@@ -47,6 +51,8 @@ pub struct Membership {
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "a caller must handle every case")]
 pub enum Standing {
+    /// It does not yet: its invite is being redeemed.
+    Invited,
     /// It does, and the login of the home is to be written.
     Joining,
     /// It does, and the login of the home was written.
@@ -68,6 +74,7 @@ impl Standing {
     #[must_use]
     pub fn explanation(self) -> &'static str {
         match self {
+            Self::Invited => "the invite of this home was not redeemed",
             Self::Joining => "this home joins its fleet",
             Self::Active => "this home has the login of its fleet",
             Self::Left => "a program has logged out in this home, which its fleet does not serve any more",
@@ -81,6 +88,7 @@ impl Standing {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Invited => "invited",
             Self::Joining => "joining",
             Self::Active => "active",
             Self::Left => "left",
@@ -102,6 +110,7 @@ struct MembershipFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ca: Option<String>,
     secrets: SecretPlace,
+    epoch: u64,
     standing: Standing,
 }
 
@@ -141,10 +150,20 @@ impl Membership {
     pub fn save(&self, home: &Home) -> Result<(), MembershipError> {
         private_file::create_directory(&home.folder())?;
         private_file::create_directory(&home.fleet())?;
-        let Self { fleet, member, id, endpoints, ca, user, secrets, standing } = self.clone();
+        let Self { fleet, member, id, endpoints, ca, user, secrets, epoch, standing } = self.clone();
         let endpoints = endpoints.iter().map(ToString::to_string).collect();
-        let file =
-            MembershipFile { schema: SCHEMA, fleet, member, id, endpoints, user, ca, secrets, standing };
+        let file = MembershipFile {
+            schema: SCHEMA,
+            fleet,
+            member,
+            id,
+            endpoints,
+            user,
+            ca,
+            secrets,
+            epoch,
+            standing,
+        };
         let mut bytes = serde_json::to_vec_pretty(&file).unwrap_or_default();
         bytes.push(b'\n');
         private_file::replace(
@@ -155,6 +174,12 @@ impl Membership {
             FileMode::Private,
         )?;
         Ok(())
+    }
+
+    /// Returns the place of the secrets of `home`.
+    #[must_use]
+    pub fn secret_slot(&self, home: &Home, environment: &Environment) -> SecretSlot {
+        SecretSlot::new(home, self.secrets, environment, KeychainClient::system())
     }
 
     /// Writes the membership with another standing.
@@ -213,11 +238,11 @@ pub(super) fn save_certificates(home: &Home, pem: &str) -> Result<PathBuf, Membe
 
 impl MembershipFile {
     fn into_membership(self) -> Option<Membership> {
-        let Self { schema, fleet, member, id, endpoints, user, ca, secrets, standing } = self;
+        let Self { schema, fleet, member, id, endpoints, user, ca, secrets, epoch, standing } = self;
         let endpoints =
             endpoints.iter().map(|url| url.parse().ok()).collect::<Option<Vec<EtcdEndpoint>>>()?;
         let is_known = schema == SCHEMA && !endpoints.is_empty();
-        is_known.then_some(Membership { fleet, member, id, endpoints, ca, user, secrets, standing })
+        is_known.then_some(Membership { fleet, member, id, endpoints, ca, user, secrets, epoch, standing })
     }
 }
 
@@ -234,6 +259,7 @@ mod tests {
             ca: Some("PEM".to_owned()),
             user: Some("ada".to_owned()),
             secrets: SecretPlace::File,
+            epoch: 1,
             standing: Standing::Joining,
         }
     }

@@ -10,14 +10,16 @@ mod error;
 mod fleet_name;
 mod invitation;
 mod invite;
+mod local_login;
 mod membership_file;
 mod roster;
 mod secrets;
 
 pub use self::error::MembershipError;
 pub use self::fleet_name::FleetName;
-pub use self::invitation::{Redeemed, invite, redeem, withdraw_member};
+pub use self::invitation::{Redeemed, invite, open_invite, redeem, withdraw_member};
 pub use self::invite::{InvalidInvite, Invite};
+pub use self::local_login::{LocalChange, LocalFinding, LocalLogin, LocalPlace};
 pub use self::membership_file::{Membership, Standing};
 pub use self::roster::{ListedMember, MemberEntry, MemberId, report_generation, roster};
 pub use self::secrets::{FleetSecrets, SecretPlace, SecretSlot};

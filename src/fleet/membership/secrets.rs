@@ -7,8 +7,11 @@ use codex_auth_platform::private_file::{self, FileMode, Links, MountPolicy};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::super::fleet_keys::FleetKeys;
+use super::super::record_error::InvalidRecord;
 use super::super::sealed::FleetKey;
 use super::error::MembershipError;
+use super::fleet_name::FleetName;
 use crate::config::{Environment, StoreKind};
 use crate::home::Home;
 use crate::secret::{Secret, write_exact};
@@ -60,6 +63,16 @@ impl FleetSecrets {
     #[must_use]
     pub fn latest_key(&self) -> Option<&FleetKey> {
         self.keys.iter().max_by_key(|key| key.epoch())
+    }
+
+    /// Returns the keys for the fleet of this name.
+    ///
+    /// # Errors
+    /// [`InvalidRecord::WrongKey`]: there is none.
+    pub fn key_ring(&self, fleet: &FleetName) -> Result<FleetKeys, InvalidRecord> {
+        let mut keys = self.keys.iter().map(|key| FleetKey::from_secret(&key.to_secret()));
+        let first = FleetKeys::new(fleet.as_str(), keys.next().ok_or(InvalidRecord::WrongKey)??);
+        keys.try_fold(first, |ring, key| Ok(ring.with(key?)))
     }
 
     /// Adds `key`, in place of one of its epoch, and drops the oldest of more than two.

@@ -3,8 +3,8 @@
 use std::fs;
 
 use codex_auth::fleet::{
-    CopyError, FleetKey, FleetKeys, FleetPoison, IntentId, InvalidRecord, MemberName, RecordCopy, RefusedChange,
-    SealedRecord, SharedRecord, SpendAttempt,
+    CopyError, FleetKey, FleetKeys, FleetPoison, IntentId, InvalidRecord, MemberName, RecordCopy,
+    RefusedChange, SealedRecord, SharedRecord, SpendAttempt,
 };
 use codex_auth::{AuthDocument, Fingerprint, Secret};
 

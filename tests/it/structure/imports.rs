@@ -20,6 +20,22 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("history", &["clock", "config", "home", "secret"]),
     ("daemon", &["config", "document", "home", "redaction"]),
     (
+        "fleet",
+        &[
+            "authority",
+            "backoff",
+            "clock",
+            "config",
+            "document",
+            "failpoint",
+            "history",
+            "home",
+            "remedy",
+            "secret",
+            "store",
+        ],
+    ),
+    (
         "manager",
         &[
             "authority",
@@ -29,6 +45,7 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "document",
             "external",
             "failpoint",
+            "fleet",
             "history",
             "home",
             "remedy",
@@ -75,8 +92,8 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     (
         "keeper",
         &[
-            "accounts", "backoff", "clock", "config", "document", "history", "manager", "home", "remedy",
-            "secret", "store", "watch",
+            "accounts", "backoff", "clock", "config", "document", "fleet", "history", "manager", "home",
+            "remedy", "secret", "store", "watch",
         ],
     ),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
