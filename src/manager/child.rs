@@ -173,7 +173,8 @@ impl ChildRunner {
         }
         let home = match &self.home {
             Some(home) => home.clone(),
-            None => store::locate(&environment).map_err(|error| JobFailure::from(&super::error::Error::from(error)))?,
+            None => store::locate(&environment)
+                .map_err(|error| JobFailure::from(&super::error::Error::from(error)))?,
         };
         let deadline = LockDeadline::after(environment.lock_timeout);
         Ok((self.handler)(job.clone(), home, &environment, &deadline, &mut |waiting| {

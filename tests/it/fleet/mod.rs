@@ -2,6 +2,7 @@
 
 mod calls;
 mod etcd;
+mod invites;
 mod records;
 mod refusals;
 mod watches;
