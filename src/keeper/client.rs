@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 #[cfg(feature = "fleet")]
-use super::member::MemberTask;
+use super::member_task::MemberTask;
 use super::response::{IssuedToken, KeeperRefusal, KeeperStatus};
 use crate::config::Environment;
 use crate::home::Home;

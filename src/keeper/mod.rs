@@ -22,6 +22,8 @@ pub mod member;
 #[cfg(not(feature = "fleet"))]
 #[path = "no_member.rs"]
 mod member;
+#[cfg(feature = "fleet")]
+mod member_task;
 mod private_home;
 mod publication;
 mod query;

@@ -15,7 +15,8 @@ use super::login_status::{self, is_due};
 use super::provider::{Provider, ProviderRequest};
 use super::read_order::{CheckedStamps, StampCheck};
 use super::request::{CallerBase, FlightResult, Flights, RefreshReason, RefreshRequest, on_thread};
-use super::snapshot::{Snapshot, SnapshotStatus, Token};
+use super::snapshot::{Snapshot, SnapshotStatus};
+use super::token::Token;
 use super::transaction::Transaction;
 #[cfg(feature = "fleet")]
 use crate::config::Environment;

@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 use super::error::Error;
 use super::history::{history_of, record_foreign_change, record_recoveries, record_unavailable};
 use super::read_order::ReadOrder;
-use super::snapshot::{Divergence, Renewal, Snapshot};
+use super::renewal::Renewal;
+use super::snapshot::{Divergence, Snapshot};
 use crate::authority::{self, Authority, Authorization, Endpoint, Issuer, Revocation, client_id};
 use crate::clock::Clock;
 use crate::config::{Environment, StoreKind};
@@ -106,9 +107,7 @@ impl Engine {
             let snapshot = Snapshot::from_read(ticket, Some(successor), state).restricted_by(restrictions);
             return Ok((found, snapshot.diverging(Divergence::Uncommitted(error))));
         }
-        let is_handed_in = stored.as_ref().is_some_and(|stored| stored.document.is_handed_in());
-        let is_shared = is_handed_in && is_member(&self.home);
-        let renewal = if is_shared { Renewal::Fleet } else { Renewal::Document };
+        let renewal = Renewal::of(stored.as_ref(), &self.home);
         let snapshot = Snapshot::from_read(ticket, stored, state).restricted_by(restrictions);
         let snapshot = snapshot.renewed_by(renewal);
         Ok((found, snapshot.with_logout_holder(|| store::holder(&self.home))))
@@ -161,17 +160,6 @@ impl Engine {
     pub(super) fn lock_timeout(&self) -> Duration {
         self.environment.lock_timeout
     }
-}
-
-/// Returns whether a fleet serves `home`. A membership that cannot be read counts as one.
-#[cfg(feature = "fleet")]
-pub(crate) fn is_member(home: &Home) -> bool {
-    crate::fleet::membership::Membership::served(home).map_or(true, |membership| membership.is_some())
-}
-
-#[cfg(not(feature = "fleet"))]
-pub(crate) fn is_member(_: &Home) -> bool {
-    false
 }
 
 /// Blocks this thread until `request` completes on a new runtime.

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::engine::{AccountPolicy, Engine};
 use super::error::{Error, Usability};
+use super::renewal::Renewal;
 use super::request::{CallerBase, RefreshReason};
-use super::snapshot::{Divergence, Renewal, Snapshot, SnapshotStatus};
+use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
 use super::transaction::Transaction;
 use crate::config::Environment;
 use crate::store::{self, FindReport, HomeState, Lease, LockDeadline, Stores};

@@ -1,13 +1,13 @@
 //! A login in memory, and the token that a request takes from it.
 
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::error::{Error, Unusable, Usability};
 use super::permission::permit_document;
 use super::read_order::ReadTicket;
+use super::renewal::Renewal;
 use crate::config::{ForbiddenLogin, Restrictions};
 use crate::document::{AuthDocument, Identity, Revision, Validity};
 use crate::external::{self, ExternalToken};
@@ -32,17 +32,6 @@ pub struct Snapshot {
     record: RecordedState,
     read_ticket: ReadTicket,
     renewal: Renewal,
-}
-
-/// Where the next token comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a caller handles both")]
-pub enum Renewal {
-    /// From the refresh token of the document, if it has one.
-    #[default]
-    Document,
-    /// From the fleet that the home is a member of, which has the refresh token.
-    Fleet,
 }
 
 /// A provider's token, with a document if it is a ChatGPT token.
@@ -358,65 +347,5 @@ impl Snapshot {
 
     pub(super) fn has_failed_permanently(&self) -> bool {
         self.poison.is_some() || self.refusal.is_some()
-    }
-}
-
-/// Never served, because a [`Token`] is created only from a snapshot with a bearer token.
-static NO_TOKEN: LazyLock<Secret> = LazyLock::new(|| Secret::from(""));
-
-/// A bearer token and the snapshot that it comes from.
-#[derive(Clone, Debug)]
-pub struct Token {
-    snapshot: Arc<Snapshot>,
-    obtained_at: Timestamp,
-}
-
-impl Token {
-    /// Returns the token of `snapshot`, obtained at `now`, unless it is empty or its use is forbidden.
-    pub(super) fn of(snapshot: Arc<Snapshot>, now: Timestamp) -> Result<Self, Error> {
-        match snapshot.bearer() {
-            Some(_) => Ok(Self { snapshot, obtained_at: now }),
-            None => Err(empty(&snapshot)),
-        }
-    }
-
-    /// Returns the bearer token; it is not empty.
-    #[must_use]
-    pub fn secret(&self) -> &Secret {
-        self.snapshot.bearer().unwrap_or(&NO_TOKEN)
-    }
-
-    /// Returns the value of the `Authorization` header of a request: `Bearer` and the token.
-    #[must_use]
-    pub fn authorization_header(&self) -> Secret {
-        Secret::new(format!("Bearer {}", self.secret().expose()))
-    }
-
-    /// Returns when the token expires, by the clock of this machine at the time when the token was returned; `None` if it
-    /// has no expiry, as an API key.
-    #[must_use]
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.snapshot.expires_at(self.obtained_at)
-    }
-
-    /// Returns the snapshot that the token comes from.
-    #[must_use]
-    pub fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
-    }
-
-    /// Whether it is valid for at least `min_ttl` from when it was returned.
-    pub(super) fn lasts(&self, min_ttl: Duration) -> bool {
-        let min_ttl = SignedDuration::try_from(min_ttl).unwrap_or(SignedDuration::MAX);
-        self.expires_at().is_none_or(|end| end.duration_since(self.obtained_at) >= min_ttl)
-    }
-}
-
-/// Returns why `snapshot` yields no token.
-fn empty(snapshot: &Snapshot) -> Error {
-    match snapshot.usability(Timestamp::MIN) {
-        Usability::Unusable(Error::Unusable(Unusable::NotLoggedIn)) => Error::LoggedOut,
-        Usability::Unusable(error) => error,
-        _ => Error::LoggedOut,
     }
 }

@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::engine::{AccountPolicy, Engine, is_member, recover};
+use super::engine::{AccountPolicy, Engine, recover};
 use super::error::{Error, Unusable};
 use super::history::{RequestRecord, history_of, record_foreign_change};
 use super::permission::permit_document;
 use super::read_order::ReadTicket;
+use super::renewal::is_member;
 use super::request::{CallerBase, RefreshReason, has_expired};
 use super::snapshot::Snapshot;
 use super::spend;

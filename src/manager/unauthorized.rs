@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::auth_manager::{AuthManager, ReloadOutcome};
 use super::error::Error;
 use super::request::RefreshReason;
-use super::snapshot::{Snapshot, Token};
+use super::snapshot::Snapshot;
+use super::token::Token;
 use crate::external;
 use crate::secret::{Fingerprint, Secret};
 

@@ -9,8 +9,7 @@ use super::super::error::Error;
 use super::super::intent::MemberName;
 use super::super::record_error::InvalidRecord;
 use super::fleet_name::FleetName;
-use super::invite::InvalidInvite;
-use super::membership_file::Standing;
+use super::standing::Standing;
 use crate::remedy::ErrorKind;
 use crate::store::KeychainError;
 
@@ -101,3 +100,9 @@ impl MembershipError {
         }
     }
 }
+
+/// Why a text is no invite. The text is not repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no invite to a fleet, or a part of it is missing")]
+#[non_exhaustive]
+pub struct InvalidInvite;

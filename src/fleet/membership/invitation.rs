@@ -9,8 +9,9 @@ use super::super::sealed::FleetKey;
 use super::super::shared_store::{Change, Comparison, SharedStore, SharedValue, TransactionOutcome};
 use super::error::MembershipError;
 use super::invite::Invite;
+use super::member_id::MemberId;
 use super::membership_file::Membership;
-use super::roster::{MemberEntry, MemberId};
+use super::roster::MemberEntry;
 
 /// How often a transaction is tried that other members overtake.
 const MAX_ATTEMPTS: usize = 5;

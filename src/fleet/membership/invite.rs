@@ -10,11 +10,12 @@ use zeroize::{Zeroize, Zeroizing};
 use super::super::endpoint::EtcdEndpoint;
 use super::super::intent::{MemberName, is_name};
 use super::super::sealed::FleetKey;
-use super::error::MembershipError;
+use super::error::{InvalidInvite, MembershipError};
 use super::fleet_name::FleetName;
-use super::membership_file::{Membership, Standing};
-use super::roster::MemberId;
+use super::member_id::MemberId;
+use super::membership_file::Membership;
 use super::secrets::SecretPlace;
+use super::standing::Standing;
 use crate::secret::{Secret, digest, write_exact};
 use crate::store::cipher::{Key, NONCE_LENGTH, TAG_LENGTH};
 
@@ -41,12 +42,6 @@ pub struct Invite {
     pub(super) id: String,
     secret: Secret,
 }
-
-/// Why a text is no invite. The text is not repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is no invite to a fleet, or a part of it is missing")]
-#[non_exhaustive]
-pub struct InvalidInvite;
 
 /// The JSON of an invite.
 #[derive(Serialize, Deserialize)]

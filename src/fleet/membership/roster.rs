@@ -9,14 +9,11 @@ use super::super::shared_store::{Change, Comparison, SharedStore, TransactionOut
 use super::super::wire::{Base64, RangeReply};
 use super::error::MembershipError;
 use super::fleet_name::FleetName;
+use super::member_id::MemberId;
 use super::membership_file::Membership;
 
 /// The maximum number of members that are listed.
 const MAX_MEMBERS: i64 = 1000;
-
-/// Tells a home from another one with its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemberId(u64);
 
 /// What a member says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,18 +37,6 @@ pub struct ListedMember {
     pub name: MemberName,
     /// What it says of itself; `None` if that is not readable.
     pub entry: Option<MemberEntry>,
-}
-
-impl MemberId {
-    /// Returns a new id.
-    ///
-    /// # Errors
-    /// [`MembershipError::Random`].
-    pub fn random() -> Result<Self, MembershipError> {
-        // 53 bits, which all readers of JSON understand.
-        let bits = getrandom::u64().map_err(|error| MembershipError::Random(error.into()))?;
-        Ok(Self(bits >> 11))
-    }
 }
 
 impl MemberEntry {

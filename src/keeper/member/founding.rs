@@ -8,7 +8,7 @@ use codex_auth_platform::private_file::{self, Links};
 
 use super::error::FleetError;
 use super::host::blocking;
-use super::task::{MemberTask, perform};
+use super::perform::perform;
 use crate::config::Environment;
 use crate::document::{AuthDocument, AuthMode};
 use crate::fleet::membership::{
@@ -16,6 +16,7 @@ use crate::fleet::membership::{
 };
 use crate::fleet::{EtcdEndpoint, FleetKey, MemberName, SealedRecord, SharedRecord, SharedStore};
 use crate::home::Home;
+use crate::keeper::member_task::MemberTask;
 use crate::keeper::singleton::RunningKeeper;
 use crate::manager;
 use crate::secret::Secret;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::error::FleetError;
-use super::task::MemberTask;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::document::AuthDocument;
@@ -18,6 +17,7 @@ use crate::fleet::{
     SharedStore,
 };
 use crate::home::Home;
+use crate::keeper::member_task::MemberTask;
 use crate::manager;
 use crate::secret::{Fingerprint, Secret};
 use crate::store::LockDeadline;

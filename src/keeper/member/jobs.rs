@@ -1,11 +1,12 @@
 //! Refreshes and logouts in a home that is a member of a fleet.
 
 use super::error::FleetError;
-use super::task::{MemberTask, perform};
+use super::perform::perform;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::fleet::membership::{Membership, MembershipError, Standing};
 use crate::home::Home;
+use crate::keeper::member_task::MemberTask;
 use crate::manager::logout::{LogoutReport, LogoutRevocation, LogoutScope};
 use crate::manager::{AuthManager, Job, JobFailure, JobOutcome, JobTask, SnapshotStatus, WaitHook};
 use crate::store::LockDeadline;

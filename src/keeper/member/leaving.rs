@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::error::FleetError;
 use super::founding::forget;
 use super::host::{blocking, parts};
-use super::task::{MemberTask, perform};
+use super::perform::perform;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::fleet::membership::{LocalLogin, Membership, MembershipError, Standing, roster, withdraw_member};
 use crate::fleet::{FleetKey, Member, MemberActivity, MemberParts, SharedRecord};
 use crate::home::Home;
+use crate::keeper::member_task::MemberTask;
 use crate::manager;
 use crate::store::{LockDeadline, Stores};
 

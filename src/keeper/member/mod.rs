@@ -9,14 +9,15 @@ mod founding;
 mod host;
 mod jobs;
 mod leaving;
+mod perform;
 mod problem;
 mod service;
-mod task;
 
 pub use self::error::FleetError;
 pub use self::founding::{JoinOutcome, NewFleet, found, invite, join};
 pub use self::jobs::run_job;
 pub use self::leaving::{FleetReport, FleetView, LeaveReport, fleet_report, leave, rekey, resume};
+pub use self::perform::perform;
 pub use self::problem::FleetProblem;
 pub(super) use self::service::{MemberHandle, serve};
-pub use self::task::{MemberTask, perform};
+pub use super::member_task::MemberTask;

@@ -1,6 +1,4 @@
-//! What a process of a member's home asks of the process that takes part.
-
-use serde::{Deserialize, Serialize};
+//! Asks the process of a home that takes part in its fleet, or takes part.
 
 use super::error::FleetError;
 use super::host::{MemberHost, OPEN_LIMIT};
@@ -9,28 +7,10 @@ use crate::config::Environment;
 use crate::fleet::MemberError;
 use crate::home::Home;
 use crate::keeper::client::{Client, ClientError};
+use crate::keeper::member_task::MemberTask;
 use crate::keeper::response::KeeperRefusal;
 use crate::manager;
-use crate::secret::Fingerprint;
 use crate::store::LockError;
-
-/// What a process asks of the one that takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(clippy::exhaustive_enums, reason = "the one that takes part carries out every task")]
-pub enum MemberTask {
-    /// Look at the record and the stored login, and bring both in step.
-    Settle,
-    /// Get another access token than the known one.
-    Refresh {
-        /// The fingerprint of the access token.
-        known: Option<Fingerprint>,
-    },
-    /// Seal the record with the newest key of this host.
-    Rekey,
-    /// Log the fleet out.
-    LogOut,
-}
 
 /// How often another process is asked before this one gives up.
 const MAX_ATTEMPTS: usize = 3;
