@@ -6,6 +6,7 @@ compile_error!(
     "this crate supports Linux and macOS; on another system depend on it only where it is not compiled"
 );
 
+pub mod boot_clock;
 #[cfg(feature = "test-support")]
 pub mod failpoint;
 pub mod filesystem;

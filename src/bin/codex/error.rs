@@ -284,6 +284,9 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
         }
         Remedy::ForceLogout => "to remove it without revoking its tokens: codex logout --force",
         Remedy::FreeSpace => "free some space; the stored login is unchanged",
+        Remedy::JoinAgain => {
+            "on a host that has the new key: codex fleet invite; then here: codex fleet join"
+        }
         Remedy::LogInOutside => "log in on the machine of the keeper, outside: codex login",
         Remedy::LogInAgain => "log in again to replace it: codex login",
         Remedy::LogOutThere => {

@@ -47,6 +47,9 @@ pub enum MemberError {
     /// The login cannot be shared.
     #[error("this login cannot be shared: {0}")]
     NotShareable(#[source] InvalidRecord),
+    /// A new login of this host is not in the record yet, or the one that it replaced is not revoked yet.
+    #[error("a login on this host is not complete yet")]
+    LoginIncomplete,
     /// The fleet was logged out.
     #[error("the fleet is logged out")]
     LoggedOut,
@@ -70,6 +73,12 @@ pub enum MemberError {
     /// The refresher did not refresh in time.
     #[error("the refresher of the fleet, {leader}, did not respond in time")]
     NoAnswer {
+        /// The refresher.
+        leader: MemberName,
+    },
+    /// Another member is the refresher, and only the refresher can do this.
+    #[error("only the refresher of the fleet can do this now, which is {leader}")]
+    OtherRefresher {
         /// The refresher.
         leader: MemberName,
     },
@@ -104,6 +113,11 @@ fn reason(poison: FleetPoison) -> &'static str {
 }
 
 impl MemberError {
+    /// Whether a request to the authority failed, or was not made in time.
+    pub(super) fn is_of_authority(&self) -> bool {
+        matches!(self, Self::Authority(_) | Self::OtherUser | Self::NotRotated | Self::LeaseTooShort)
+    }
+
     /// Returns the kind of error, for callers that react to it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -114,9 +128,11 @@ impl MemberError {
             Self::NoRecord | Self::LoggedOut => ErrorKind::NotLoggedIn,
             Self::Poisoned(_) | Self::OtherUser => ErrorKind::LogInAgain,
             Self::Refused(_)
+            | Self::LoginIncomplete
             | Self::Restored
             | Self::Unsettled { .. }
             | Self::NoAnswer { .. }
+            | Self::OtherRefresher { .. }
             | Self::Contended
             | Self::LeaseTooShort
             | Self::Internal => ErrorKind::TryAgain,

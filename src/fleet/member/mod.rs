@@ -1,17 +1,69 @@
 //! A member: the one process of a host that takes part in a fleet.
+//!
+//! It carries out the protocol that `tests/it/model/fleet` checks, step for step:
+//!
+//! | step of the model | function |
+//! |---|---|
+//! | look, adopt; put back; settle | `Engine::look`, `Engine::see`; `Engine::settle` |
+//! | leads | `Engine::lead` |
+//! | claim, rekey, succeed, present | the functions of `Engine` of these names, which `Engine::announce` writes |
+//! | arm, post, keep | `Engine::spend`, `TokenPost::send`, `Engine::keep` |
+//! | commit, clear rescue, report, withdraw, mark lost, discard | `Engine::step` chooses among them |
+//! | log in, put login, finish login, log out, revoke | the functions of `logins.rs` |
+//!
+//! # Files
+//!
+//! | file | what |
+//! |---|---|
+//! | `lock` | held by the process that takes part |
+//! | `record` | the newest record that was seen, sealed |
+//! | `posting` | the intents that may have been carried out, written before the last check |
+//! | `rescue.FINGERPRINT` | the response to the token of that fingerprint, sealed; its space is reserved before the token is announced |
+//! | `login` | a new login that is not complete, sealed |
+//! | `seen` | the newest revision of etcd that was seen |
+//!
+//! # Clocks
+//!
+//! A lease is counted from the sending of its last renewal, and a wait for another member from the first sight of its
+//! intent, both on a clock that counts on while the process is stopped or the machine is suspended, and that nobody sets.
+//! `token_clock.rs` says when an access token has ended.
 
+mod ask;
+mod back_off;
+mod completion;
+mod engine;
 mod error;
+mod following;
+mod leadership;
+mod login_journal;
+mod logins;
+mod paced_watch;
 mod parts;
+mod permit;
+mod posted;
+mod posting;
+mod refreshing;
+mod saved_response;
+mod sealed_file;
+mod spending;
 mod state;
+mod token_clock;
 
 use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch::Receiver;
+use tokio::sync::watch::{self, Receiver};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use self::engine::{Engine, LeadershipUse};
 pub use self::error::MemberError;
+use self::leadership::LeaderValue;
+use self::parts::KeyNames;
 pub use self::parts::{MemberParts, MemberTimings};
 pub use self::state::{FleetLogout, FleetState, MemberActivity};
+use super::record_error::RefusedChange;
 use super::sealed::FleetKey;
 use crate::document::AuthDocument;
 
@@ -23,8 +75,9 @@ use crate::document::AuthDocument;
 /// # Cancellation
 /// An operation goes on if its future is dropped, as long as the tokio runtime runs. A runtime that is dropped waits
 /// until the response to a request that was sent is on the disk.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Member {
+    engine: Arc<Mutex<Engine>>,
     state: Receiver<FleetState>,
 }
 
@@ -35,8 +88,10 @@ impl Member {
     /// [`MemberError::Lock`]: another process takes part. [`MemberError::File`], [`MemberError::Damaged`],
     /// [`MemberError::Copy`].
     pub async fn open(parts: MemberParts, limit: Duration) -> Result<Self, MemberError> {
-        let _ = (parts, limit);
-        Err(MemberError::Internal)
+        let (sender, state) = watch::channel(FleetState::new());
+        let opened = tokio::task::spawn_blocking(move || Engine::open(parts, limit, sender));
+        let engine = opened.await.map_err(|_| MemberError::Internal)??;
+        Ok(Self { engine: Arc::new(Mutex::new(engine)), state })
     }
 
     /// Reads the record and the name of the refresher from etcd, without the lock and without changing a file; also for a
@@ -45,8 +100,17 @@ impl Member {
     /// # Errors
     /// [`MemberError::Etcd`], [`MemberError::Record`].
     pub async fn read(parts: &MemberParts) -> Result<FleetState, MemberError> {
-        let _ = parts;
-        Err(MemberError::Internal)
+        let names = KeyNames::of(&parts.prefix);
+        let mut state = FleetState::new();
+        let unusable = |source| MemberError::Record { fleet: parts.keys.fleet().to_owned(), source };
+        let read = parts.store.read(&names.record).await?;
+        let record = read.value.map(|value| parts.keys.open(value.bytes)).transpose().map_err(unusable)?;
+        state.record = record.map(|record| record.record().clone());
+        let leader = parts.store.read(&names.leader).await?;
+        let leader = leader.value.and_then(|value| LeaderValue::parse(&value.bytes));
+        state.leader = leader.map(|leader| leader.member);
+        state.contact = Some(parts.clock.now());
+        Ok(state)
     }
 
     /// Returns what this member knows, without a request.
@@ -66,7 +130,8 @@ impl Member {
     /// # Errors
     /// [`MemberError::Etcd`], [`MemberError::Record`], and those of the member's files.
     pub async fn recover(&self) -> Result<FleetState, MemberError> {
-        Err(MemberError::Internal)
+        self.with(|mut engine| async move { engine.advance().await }).await?;
+        Ok(self.state())
     }
 
     /// Returns a record with another token than that of generation `seen`: the one in etcd, or a new one. If another
@@ -75,8 +140,8 @@ impl Member {
     /// # Errors
     /// Any but [`MemberError::Lock`]. [`MemberError::Poisoned`]: only a new login helps.
     pub async fn refresh(&self, seen: u64, limit: Duration) -> Result<FleetState, MemberError> {
-        let _ = (seen, limit);
-        Err(MemberError::Internal)
+        refreshing::refresh(self, seen, limit).await?;
+        Ok(self.state())
     }
 
     /// Saves a new login for the fleet, sealed, on the disk of this host. Then replace the local document, which has the
@@ -87,8 +152,7 @@ impl Member {
     /// [`MemberError::NotShareable`]: it has no refresh token of its own. [`MemberError::File`],
     /// [`MemberError::Refused`]: another login is not complete.
     pub async fn save_login(&self, document: AuthDocument) -> Result<(), MemberError> {
-        let _ = document;
-        Err(MemberError::Internal)
+        self.with(|mut engine| async move { engine.log_in(document) }).await
     }
 
     /// Writes the saved login into the record, and revokes the one that it replaced. Every later operation tries again
@@ -98,7 +162,14 @@ impl Member {
     /// [`MemberError::Etcd`], [`MemberError::Record`], and those of the member's files; [`MemberError::Refused`]: it was
     /// revoked.
     pub async fn complete_login(&self) -> Result<FleetState, MemberError> {
-        Err(MemberError::Internal)
+        self.with(|mut engine| async move {
+            let Some(login) = engine.login.pending.clone() else { return Ok(()) };
+            engine.advance().await?;
+            let is_there = engine.record().is_some_and(|record| record.login_id() == login.login_id);
+            if is_there { Ok(()) } else { Err(MemberError::Refused(RefusedChange::NewerToken)) }
+        })
+        .await?;
+        Ok(self.state())
     }
 
     /// Logs the fleet out, and revokes its login.
@@ -106,7 +177,19 @@ impl Member {
     /// # Errors
     /// [`MemberError::Etcd`], [`MemberError::Record`], and those of the member's files: the fleet may not be logged out.
     pub async fn log_out(&self) -> Result<FleetLogout, MemberError> {
-        Err(MemberError::Internal)
+        self.with(|mut engine| async move {
+            engine.advance().await?;
+            engine.log_out().await?;
+            let record = engine.required_record()?.clone();
+            let revoked = engine.revoke(record.document()).await;
+            // The tokens of this member that are not in the record, too.
+            let advanced = engine.advance().await;
+            Ok(match revoked.and(advanced) {
+                Ok(()) => FleetLogout::Revoked,
+                Err(error) => FleetLogout::NotRevoked(error),
+            })
+        })
+        .await
     }
 
     /// Refreshes, and seals the record with `key`, whose epoch is the next one. Save the key before the call: if it fails,
@@ -115,14 +198,19 @@ impl Member {
     /// # Errors
     /// As [`Self::refresh`]; [`MemberError::Record`]: the epoch is not the next one.
     pub async fn rekey(&self, key: FleetKey) -> Result<FleetState, MemberError> {
-        let _ = key;
-        Err(MemberError::Internal)
+        self.with(|mut engine| async move {
+            engine.advance().await?;
+            engine.add_key(key)?;
+            engine.rekey_now().await
+        })
+        .await?;
+        Ok(self.state())
     }
 
     /// Takes part until the future is dropped: follows the record, becomes the refresher if there is none, and refreshes
     /// ahead of time. Errors are in [`FleetState::problem`] and end nothing.
     pub async fn run(&self) -> Infallible {
-        std::future::pending().await
+        following::follow(Arc::clone(&self.engine)).await
     }
 
     /// Gives up the role of the refresher, so that another member need not wait for the end of the lease.
@@ -130,6 +218,26 @@ impl Member {
     /// # Errors
     /// [`MemberError::Etcd`]: the lease ends by its lifetime.
     pub async fn resign(&self) -> Result<(), MemberError> {
-        Err(MemberError::Internal)
+        self.with(|mut engine| async move {
+            engine.leadership_use = LeadershipUse::Once;
+            engine.resign().await
+        })
+        .await
+    }
+
+    /// Runs `operation` in a task of its own, one at a time.
+    async fn with<T, F>(&self, operation: impl FnOnce(OwnedMutexGuard<Engine>) -> F) -> Result<T, MemberError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, MemberError>> + Send + 'static,
+    {
+        let engine = Arc::clone(&self.engine).lock_owned().await;
+        tokio::spawn(operation(engine)).await.unwrap_or(Err(MemberError::Internal))
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").finish_non_exhaustive()
     }
 }

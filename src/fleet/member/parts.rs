@@ -59,7 +59,7 @@ pub(super) struct KeyNames {
     pub(super) record: String,
     /// The refresher; it ends with the refresher's lease.
     pub(super) leader: String,
-    /// The generation that a member wants to have replaced; it ends with that member's lease.
+    /// The generation that a member wants to have replaced.
     pub(super) ask: String,
 }
 

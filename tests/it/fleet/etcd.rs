@@ -73,6 +73,18 @@ impl Etcd {
         self.folder.path().join(format!("data{}", self.restores))
     }
 
+    /// Returns the files in which it keeps its data.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let (mut folders, mut files) = (vec![self.data()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files
+    }
+
     /// Kills it, as a power failure does.
     pub fn kill(&mut self) {
         self.running = None;

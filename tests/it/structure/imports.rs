@@ -27,6 +27,7 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "document",
+            "failpoint",
             "home",
             "remedy",
             "secret",
@@ -127,7 +128,7 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
-    ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
+    ("error", &["accounts", "config", "fleet", "login", "manager", "remedy", "store"]),
 ];
 
 /// The modules of the platform crate that each module may import.
@@ -147,7 +148,7 @@ pub const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("manager", &["filesystem", "process", "search_path", "sync"]),
     ("accounts", &["private_file"]),
     ("keeper", &["filesystem", "lock", "machine", "peer", "private_file", "process"]),
-    ("fleet", &["lock", "private_file", "text"]),
+    ("fleet", &["boot_clock", "lock", "private_file", "text"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
     (
         "bin",
