@@ -1,6 +1,7 @@
 //! Hosts that share one login, with a real etcd.
 
 mod calls;
+mod commands;
 // The kills need failpoints.
 #[cfg(feature = "failpoints")]
 mod crashes;
