@@ -229,7 +229,11 @@ impl Engine {
         }
         self.last_look = Some(BootTime::now());
         let now = self.parts.clock.now();
-        self.state.send_modify(|state| state.contact = Some(now));
+        self.state.send_if_modified(|state| {
+            state.contact = Some(now);
+            // Not worth a report.
+            false
+        });
         self.publish();
         Ok(Seen::Newest)
     }

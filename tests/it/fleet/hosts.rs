@@ -1,16 +1,20 @@
 //! Hosts of a fleet on one machine: a real etcd, a scripted authority, and a folder for each member.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use codex_auth::config::NetworkSetting;
-use codex_auth::fleet::{FleetKey, FleetKeys, FleetState, Member, MemberParts, MemberTimings};
+use codex_auth::fleet::{
+    EtcdLimits, EtcdSettings, FleetKey, FleetKeys, FleetState, Member, MemberParts, MemberTimings,
+};
 use codex_auth::{AuthDocument, Clock, Environment, Secret};
 use scripted_authority::{Account, Authority, Endpoint, Grant, Outcome, Reuse};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
-use super::etcd::{Etcd, store};
+use super::etcd::{Etcd, URL, open, settings};
 
 /// Short, and long enough for a loaded machine.
 pub const TIMINGS: MemberTimings = MemberTimings {
@@ -19,8 +23,41 @@ pub const TIMINGS: MemberTimings = MemberTimings {
     margin: Duration::from_secs(1),
     poll: Duration::from_millis(500),
 };
+/// A stopped etcd is found soon.
+const LIMITS: EtcdLimits = EtcdLimits { attempt: Duration::from_secs(3), call: Duration::from_secs(6) };
 /// How long a refresh may take.
 pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// A member that takes part until this is dropped.
+pub struct Running {
+    pub member: Member,
+    task: JoinHandle<Infallible>,
+}
+
+impl Running {
+    pub fn start(member: Member) -> Self {
+        let runs = member.clone();
+        Self { member, task: tokio::spawn(async move { runs.run().await }) }
+    }
+
+    /// Waits until it knows a state that `matches`.
+    pub async fn until(&self, what: &str, matches: impl FnMut(&FleetState) -> bool) -> FleetState {
+        let mut states = self.member.subscribe();
+        let found = tokio::time::timeout(LIMIT, states.wait_for(matches)).await;
+        found.unwrap_or_else(|_| panic!("{what}: {:?}", self.member.state())).unwrap().clone()
+    }
+
+    pub async fn until_generation(&self, least: u64) -> FleetState {
+        let is_there = |state: &FleetState| state.order().is_some_and(|order| order.generation >= least);
+        self.until(&format!("generation {least}"), is_there).await
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
 
 /// A fleet without members.
 pub struct Fleet {
@@ -48,6 +85,10 @@ impl Fleet {
 
     pub async fn open(&self, name: &str) -> Member {
         Member::open(self.parts(name), LIMIT).await.unwrap()
+    }
+
+    pub async fn run(&self, name: &str) -> Running {
+        Running::start(self.open(name).await)
     }
 
     /// Logs in at the authority.
@@ -108,7 +149,7 @@ pub fn parts(folder: &Path, name: &str, keys: FleetKeys, token_url: &str) -> Mem
         prefix: "codex-auth/team/".to_owned(),
         name: name.parse().unwrap(),
         keys,
-        store: store(),
+        store: open(EtcdSettings { limits: LIMITS, ..settings(&[URL]) }),
         environment,
         clock: Clock::system(),
         timings: TIMINGS,

@@ -6,6 +6,7 @@ mod commands;
 #[cfg(feature = "failpoints")]
 mod crashes;
 mod etcd;
+mod following;
 mod hosts;
 mod invites;
 mod members;
