@@ -13,8 +13,7 @@ use crate::fleet::membership::{
     report_generation,
 };
 use crate::fleet::{
-    FleetLogout, FleetState, InvalidRecord, Member, MemberError, MemberParts, MemberTimings, SharedRecord,
-    SharedStore,
+    FleetLogout, InvalidRecord, Member, MemberError, MemberParts, MemberTimings, SharedRecord, SharedStore,
 };
 use crate::home::Home;
 use crate::keeper::member_task::MemberTask;
@@ -148,7 +147,12 @@ impl MemberHost {
     pub(super) async fn settle(&self) -> Result<(), FleetError> {
         let mut membership = self.membership.lock().await;
         for _ in 0..MAX_ATTEMPTS {
-            let record = self.member.state().record;
+            let state = self.member.state();
+            if state.record.is_none() && state.contact.is_none() {
+                // Whether the fleet has a login is not known.
+                return Ok(());
+            }
+            let record = state.record;
             let step = self.compare(&membership, record).await?;
             match step {
                 Step::Done(standing) => {
@@ -200,8 +204,8 @@ impl MemberHost {
     }
 
     /// Tells the fleet, for its list of members, which token this host has.
-    pub(super) async fn report(&self, state: &FleetState) {
-        let Some(order) = state.order() else { return };
+    pub(super) async fn report(&self) {
+        let Some(order) = self.member.state().order() else { return };
         let membership = self.membership().await;
         if let Err(error) = report_generation(&self.store, &membership, order.epoch, order.generation).await {
             tracing::debug!(%error, "cannot report the generation");

@@ -28,7 +28,9 @@ pub fn perform(home: &Home, environment: &Environment, task: MemberTask) -> Resu
         tracing::debug!(?task, "no keeper runs; this process takes part in the fleet");
         let work = async {
             let host = MemberHost::open(home, environment, &Clock::system(), OPEN_LIMIT).await?;
-            host.perform(task).await
+            let outcome = host.perform(task).await;
+            host.report().await;
+            outcome
         };
         match manager::block_on(work)? {
             // A keeper has started meanwhile.

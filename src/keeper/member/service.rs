@@ -9,7 +9,7 @@ use tokio::sync::watch::{self, Receiver, Sender};
 use super::error::FleetError;
 use super::host::{MemberHost, OPEN_LIMIT, blocking};
 use super::problem;
-use crate::fleet::membership::Membership;
+use crate::fleet::membership::{Membership, Standing};
 use crate::home::Home;
 use crate::keeper::file_watch::FileWatch;
 use crate::keeper::member_task::MemberTask;
@@ -67,13 +67,27 @@ impl MemberHandle {
         loop {
             let slot = slots.borrow_and_update().clone();
             match slot {
-                MemberSlot::TakesPart(host) if Some(host.membership().await) == now => return Ok(host),
-                MemberSlot::Failed(membership, failure) if membership == now => return Err(failure),
+                MemberSlot::TakesPart(host) if is_same(Some(&host.membership().await), now.as_ref()) => {
+                    return Ok(host);
+                }
+                MemberSlot::Failed(then, failure) if is_same(then.as_ref(), now.as_ref()) => {
+                    return Err(failure);
+                }
                 _ => {}
             }
             let _ = slots.changed().await;
         }
     }
+}
+
+/// Whether a host takes part alike with both: a host that joins and one that has joined do.
+fn is_same(one: Option<&Membership>, other: Option<&Membership>) -> bool {
+    let normal = |membership: &Membership| {
+        let standing = membership.standing;
+        let standing = if standing.is_served() { Standing::Active } else { standing };
+        Membership { standing, ..membership.clone() }
+    };
+    one.map(normal) == other.map(normal)
 }
 
 /// Takes part for the home of `shared`, whenever its fleet serves it, until the future is dropped.
@@ -131,7 +145,7 @@ async fn take_part(
             }
             let _ = shared.manager.reload().await;
             if reported != state.order() && state.problem.is_none() {
-                host.report(&state).await;
+                host.report().await;
                 reported = state.order();
             }
             let now = host.membership().await;
