@@ -36,7 +36,7 @@ pub(super) struct TokenPost {
 /// What became of the token.
 pub(super) enum PostOutcome {
     /// It is spent, and its successor is in the response.
-    Issued { response: SavedResponse, saved: Result<(), MemberError> },
+    Issued { response: Box<SavedResponse>, saved: Result<(), MemberError> },
     /// It does not work; if not `is_final`, another member confirms that.
     Refused { error: authority::Error, is_final: bool },
     /// It is spent for tokens of another user, which are to be revoked.
@@ -85,7 +85,7 @@ impl TokenPost {
         };
         let response = SavedResponse { login_id: record.login_id().to_owned(), parent, document };
         let saved = reservation.write(&response, record.order().epoch);
-        PostOutcome::Issued { response, saved }
+        PostOutcome::Issued { response: Box::new(response), saved }
     }
 }
 
