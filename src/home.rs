@@ -165,6 +165,12 @@ impl Home {
         self.folder().join("exports.lock")
     }
 
+    /// Returns the folder of the files that make the home a member of a fleet.
+    #[must_use]
+    pub fn fleet(&self) -> PathBuf {
+        self.folder().join("fleet")
+    }
+
     /// Returns the folder of the private homes of runs.
     #[must_use]
     pub fn runs(&self) -> PathBuf {

@@ -14,6 +14,7 @@ pub mod hardening;
 pub mod keychain;
 pub mod local_time;
 pub mod lock;
+pub mod machine;
 mod ownership;
 pub mod peer;
 pub mod port;

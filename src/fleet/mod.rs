@@ -11,6 +11,7 @@ mod gateway;
 mod intent;
 mod key_watch;
 mod member;
+pub mod membership;
 mod record;
 mod record_copy;
 mod record_error;

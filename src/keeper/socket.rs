@@ -239,7 +239,25 @@ impl Answers {
                 Ok(query) => self.token(query).await,
                 Err(problem) => malformed(problem, StatusCode::BAD_REQUEST),
             },
+            #[cfg(feature = "fleet")]
+            "/v1/fleet" if self.export.is_none() => self.take_part(request.uri().query()).await,
             _ => malformed("the paths are /v1/status and /v1/token", StatusCode::NOT_FOUND),
+        }
+    }
+
+    /// Carries out the task of a command in the fleet of the home.
+    #[cfg(feature = "fleet")]
+    async fn take_part(&self, query: Option<&str>) -> Response<Full<Bytes>> {
+        let query = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let task = query.into_iter().find(|(name, _)| name == "task");
+        let Some(task) = task.and_then(|(_, task)| serde_json::from_str(&task).ok()) else {
+            return malformed("the parameter is task=TASK", StatusCode::BAD_REQUEST);
+        };
+        let outcome = self.shared.member.perform(&self.shared.home, task).await;
+        let _ = self.shared.manager.reload().await;
+        match outcome {
+            Ok(()) => json(StatusCode::OK, &serde_json::json!({"schema": SCHEMA})),
+            Err(failure) => refused(&KeeperRefusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 

@@ -72,7 +72,7 @@ impl LoginSession {
         let home = stores.home();
         let reason = match () {
             () if home.is_of_run() => HandedInHome::PrivateHome,
-            () if stores.file().is_handed_in() => HandedInHome::Document,
+            () if stores.file().is_handed_in() && !manager::is_member(home) => HandedInHome::Document,
             () => return Ok(()),
         };
         Err(Error::HandedInHome { home: home.path().to_owned(), reason })

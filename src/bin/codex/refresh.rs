@@ -38,7 +38,7 @@ pub(crate) fn refresh(session: &CommandContext, output: &mut Output) -> CommandO
     if let Some(mode @ (AuthMode::AgentIdentity | AuthMode::ApiKey | AuthMode::PersonalAccessToken)) = mode {
         return nothing_to_do(&mode, output);
     }
-    if snapshot.document().is_some_and(AuthDocument::is_handed_in) {
+    if snapshot.document().is_some_and(AuthDocument::is_handed_in) && !snapshot.is_refreshable() {
         return handed_in(session, &snapshot, output);
     }
     for note in snapshot.notes().iter().filter(|note| matches!(note, StorageNote::HardLinked { .. })) {

@@ -1,6 +1,7 @@
 //! Hosts that share one login, with a real etcd.
 
 mod calls;
+mod commands;
 // The kills need failpoints.
 #[cfg(feature = "failpoints")]
 mod crashes;
@@ -9,6 +10,7 @@ mod following;
 #[cfg(feature = "failpoints")]
 mod host_process;
 mod hosts;
+mod invites;
 mod members;
 mod records;
 mod refusals;

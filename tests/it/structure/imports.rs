@@ -20,6 +20,21 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("history", &["clock", "config", "home", "secret"]),
     ("daemon", &["config", "document", "home", "redaction"]),
     (
+        "fleet",
+        &[
+            "authority",
+            "backoff",
+            "clock",
+            "config",
+            "document",
+            "failpoint",
+            "home",
+            "remedy",
+            "secret",
+            "store",
+        ],
+    ),
+    (
         "manager",
         &[
             "authority",
@@ -29,6 +44,7 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "document",
             "external",
             "failpoint",
+            "fleet",
             "history",
             "home",
             "remedy",
@@ -75,13 +91,9 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     (
         "keeper",
         &[
-            "accounts", "backoff", "clock", "config", "document", "history", "manager", "home", "remedy",
-            "secret", "store", "watch",
+            "accounts", "backoff", "clock", "config", "document", "fleet", "history", "manager", "home",
+            "remedy", "secret", "store", "watch",
         ],
-    ),
-    (
-        "fleet",
-        &["authority", "backoff", "clock", "config", "document", "failpoint", "remedy", "secret", "store"],
     ),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
     (
@@ -135,7 +147,7 @@ pub const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
     ("manager", &["filesystem", "process", "search_path", "sync"]),
     ("accounts", &["private_file"]),
-    ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
+    ("keeper", &["filesystem", "lock", "machine", "peer", "private_file", "process"]),
     ("fleet", &["boot_clock", "lock", "private_file", "text"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
     (

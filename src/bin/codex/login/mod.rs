@@ -4,7 +4,6 @@ mod browser;
 mod commit;
 mod device;
 mod interrupt;
-mod piped;
 mod report;
 mod screen;
 
@@ -25,6 +24,7 @@ use crate::error::{CommandError, CommandOutcome, Exit, PIPE_AN_ACCESS_TOKEN, PIP
 use crate::located;
 use crate::name;
 use crate::output::Output;
+use crate::piped;
 use crate::replaced::remember_user;
 use crate::status;
 
