@@ -1,14 +1,14 @@
 //! Brings a member to rest: completes what it, or a killed process before it, has begun, and succeeds a member that is
 //! gone.
 //!
-//! The functions are named after the steps of the model: [`Engine::commit`], [`Engine::report`], [`Engine::withdraw`],
-//! `clear_response` (the model's `clear_rescue`), [`Engine::discard`], `mark_lost`.
+//! The functions are named after the steps of the model: [`MemberEngine::commit`], [`MemberEngine::report`], [`MemberEngine::withdraw`],
+//! `clear_response` (the model's `clear_rescue`), [`MemberEngine::discard`], `mark_lost`.
 
 use std::time::Duration;
 
-use super::engine::{Engine, Role, WriteOutcome};
+use super::engine::{MemberEngine, Role, WriteOutcome};
 use super::error::MemberError;
-use super::spending::SpendOutcome;
+use super::spending::AnnouncementOutcome;
 use crate::failpoint;
 use crate::fleet::intent::{SpendAttempt, SpendIntent};
 use crate::fleet::record::SharedRecord;
@@ -27,7 +27,7 @@ enum StepOutcome {
     AtRest,
 }
 
-impl Engine {
+impl MemberEngine {
     /// Reads the record, and takes every step that can be taken now. Then the member owns no unannounced response, and
     /// the record has no intent of this member that it knows not to have carried out.
     pub(super) async fn advance(&mut self) -> Result<(), MemberError> {
@@ -117,11 +117,11 @@ impl Engine {
     /// Goes on after an announcement. A request that failed is withdrawn or reported next.
     fn after_announcement(
         &mut self,
-        announced: Result<SpendOutcome, MemberError>,
+        announced: Result<AnnouncementOutcome, MemberError>,
     ) -> Result<StepOutcome, MemberError> {
         match announced {
-            Ok(SpendOutcome::Saved) => Ok(StepOutcome::Changed),
-            Ok(SpendOutcome::NotAnnounced) => Ok(StepOutcome::AtRest),
+            Ok(AnnouncementOutcome::Saved) => Ok(StepOutcome::Changed),
+            Ok(AnnouncementOutcome::NotAnnounced) => Ok(StepOutcome::AtRest),
             Err(error) if error.is_of_authority() => {
                 tracing::warn!(%error, "fleet: the refresh failed");
                 self.back_off.fail_after(&error);

@@ -1,14 +1,14 @@
 //! What users ask of a member: a login, a logout; and the revocations that follow.
 //!
-//! The functions are named after the steps of the model: [`Engine::log_in`], `put_login`, `finish_login`,
-//! [`Engine::log_out`], `revoke`.
+//! The functions are named after the steps of the model: [`MemberEngine::log_in`], `put_login`, `finish_login`,
+//! [`MemberEngine::log_out`], `revoke`.
 
 use std::time::Duration;
 
 use super::back_off::BackOff;
-use super::engine::{Engine, Role, WriteOutcome};
+use super::engine::{MemberEngine, Role, WriteOutcome};
 use super::error::MemberError;
-use super::login_journal::{PendingLogin, ReplacedLogin};
+use super::login_journal::{JournaledLogin, ReplacedLogin};
 use crate::authority::{self, Revocation};
 use crate::document::{AuthDocument, NewTokens};
 use crate::failpoint;
@@ -20,7 +20,7 @@ use crate::secret::Fingerprint;
 /// How often a revocation that fails is tried at most. The client tries each several times.
 const MAX_REVOCATIONS: u32 = 5;
 
-impl Engine {
+impl MemberEngine {
     /// Saves a new login, which replaces the one that this member has seen last.
     pub(super) fn log_in(&mut self, document: AuthDocument) -> Result<(), MemberError> {
         if self.login.pending.is_some() {
@@ -37,10 +37,10 @@ impl Engine {
         }
         let over = self.record().map(ReplacedLogin::of);
         self.login_back_off = BackOff::default();
-        self.save_login(PendingLogin { login_id, document, over })
+        self.save_login(JournaledLogin { login_id, document, over })
     }
 
-    fn save_login(&mut self, login: PendingLogin) -> Result<(), MemberError> {
+    fn save_login(&mut self, login: JournaledLogin) -> Result<(), MemberError> {
         let epoch =
             self.record().map_or_else(|| self.parts.keys.newest_epoch(), |record| record.order().epoch);
         self.login.save(login, epoch, &self.parts.keys)?;
@@ -69,7 +69,7 @@ impl Engine {
     async fn put_login(
         &mut self,
         record: Option<&SharedRecord>,
-        login: PendingLogin,
+        login: JournaledLogin,
     ) -> Result<bool, MemberError> {
         let new = match record {
             None => SharedRecord::first(&login.login_id, login.document.clone()),
@@ -80,7 +80,7 @@ impl Engine {
         let revision = |over: &ReplacedLogin| over.document.revision();
         let over = record.map(ReplacedLogin::of);
         if over.as_ref().map(revision) != login.over.as_ref().map(revision) {
-            self.save_login(PendingLogin { over, ..login })?;
+            self.save_login(JournaledLogin { over, ..login })?;
         }
         if self.write(new, Role::Member).await? == WriteOutcome::Written {
             tracing::info!("fleet: the record has the new login");

@@ -8,9 +8,7 @@ use jiff::Timestamp;
 use super::error::MemberError;
 use super::permit::SpendPermit;
 use super::saved_response::{ResponseReservation, SavedResponse};
-use crate::authority::{
-    self, Authority, MissingResponse, Refresh, RefusalReason, RetryAdvice, TokenResponse,
-};
+use crate::authority::{self, Authority, MissingResponse, Refresh, RefusalReason, TokenResponse};
 use crate::clock::Clock;
 use crate::document::NewTokens;
 use crate::failpoint;
