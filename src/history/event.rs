@@ -137,6 +137,11 @@ pub enum HistoryEvent {
     KeeperStopped,
     /// A keeper that stood by became the keeper of the home.
     KeeperTookOver,
+    /// Something happened between this host and the fleet that shares its login.
+    Fleet {
+        /// What.
+        change: FleetChange,
+    },
     /// New tokens were found that a killed process had received and not stored.
     RescueFound {
         /// The spent token.
@@ -276,6 +281,28 @@ recorded_enum! {
         OldCopy,
         /// The login is gone.
         Removed,
+    }
+}
+
+recorded_enum! {
+    /// What happened between a host and its fleet.
+    FleetChange {
+        /// The host has the login of the fleet from now on.
+        Joined,
+        /// Another access token of the fleet was stored.
+        Received,
+        /// A login that was stored here became that of the fleet.
+        Shared,
+        /// The fleet was logged out, so its login was removed here.
+        LoggedOut,
+        /// A program has logged out here, so the fleet does not serve the host any more.
+        Left,
+        /// A program has logged in to another account here, so the fleet does not serve the host any more.
+        Detached,
+        /// The host cannot take part: etcd cannot be reached, or its key was changed.
+        Unreachable,
+        /// The host takes part again.
+        Reachable,
     }
 }
 

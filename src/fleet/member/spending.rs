@@ -227,7 +227,9 @@ impl Engine {
     ) -> Result<SpendOutcome, MemberError> {
         match outcome {
             PostOutcome::Issued { response, saved } => {
-                let former = self.response.replace(UncommittedResponse { response: *response, sight: Sight::Appeared });
+                let former = self
+                    .response
+                    .replace(UncommittedResponse { response: *response, sight: Sight::Appeared });
                 if let Some(former) = former.filter(|former| former.response.child() == Some(parent)) {
                     self.responses.remove(former.response.parent)?;
                 }

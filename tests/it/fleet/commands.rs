@@ -1,16 +1,26 @@
 //! Two hosts that share a login by the commands of the program, with a real etcd that has users and a private CA.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
-use scripted_authority::{Account, Authority, Endpoint, Grant, Outcome, Reuse, TokenState};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use codex_auth::fleet::Change;
+use scripted_authority::{Account, Authority, DeviceFlow, Endpoint, Grant, Outcome, Reuse, TokenState};
 use serde_json::Value;
 
-use super::etcd::{Etcd, TLS_URL, URL};
+use super::etcd::{Etcd, TLS_URL, URL, store};
 use crate::interop::codex::codex_0171;
 use crate::keeper::process::{AT_WORK, Process};
-use crate::support::{Ended, Run, TestHome, eventually, here, in_private_network, program, search_path};
+use crate::manager::world::block_on;
+use crate::support::{
+    Ended, Machine, Run, TestHome, eventually, here, in_private_network, program, search_path, session,
+};
 
 /// The password of the etcd user, which must be nowhere but with the hosts.
 const PASSWORD: &str = "marked-password";
@@ -271,6 +281,8 @@ fn a_login_of_another_account_detaches_the_host_and_one_of_the_same_becomes_that
         assert_eq!(site.status(&site.second)["standing"], "detached");
         let stored: Value = serde_json::from_str(&site.second.read("auth.json")).unwrap();
         assert_eq!(stored["tokens"]["account_id"], "acct-2");
+        let log = site.codex(&site.second, ["log"]).run().expect(0);
+        assert!(log.out.contains("another account has logged in here"), "{log}");
         site.assert_served(&site.first);
 
         // As a program does that logs in again on the first host.
@@ -380,10 +392,169 @@ fn without_etcd_the_token_is_served_and_nothing_is_spent() {
         eventually("the status says it", || {
             site.codex(&site.second, ["status"]).run().out.contains("not reached")
         });
+        let why = site.codex(&site.second, ["why"]).run().expect(0);
+        assert!(why.out.contains("cannot take part in the fleet"), "{why}");
         site.etcd.start_again();
         eventually("the host refreshes again", || {
             site.codex(&site.second, ["refresh"]).run().code == Some(0)
         });
         assert_eq!(site.refreshes(), 1);
+    });
+}
+
+#[test]
+fn an_api_key_that_codex_stores_detaches_the_host_and_is_not_overwritten() {
+    in_private_network(here!(), || {
+        let site = Site::start(Access::Anyone);
+        site.join_both();
+        let keeper = site.keeper(&site.second);
+        keeper.until("taking part");
+        let theirs = Run::of(&codex_0171(), ["login", "--with-api-key"]).envs(site.second.variables());
+        site.with_authority(theirs).input("sk-of-the-user").run().expect(0);
+        keeper.until("another account has logged in to this home");
+        site.codex(&site.first, ["refresh"]).run().expect(0);
+        assert_eq!(site.status(&site.second)["standing"], "detached");
+        assert!(site.second.read("auth.json").contains("sk-of-the-user"));
+        let refused = site.codex(&site.second, ["fleet", "resume"]).run().refused(1);
+        assert!(refused.err.contains("another login than the fleet"), "{refused}");
+        site.codex(&site.second, ["logout"]).run().expect(0);
+        assert!(site.authority.live_refresh_token(site.grant.id).is_some(), "the fleet is untouched");
+        site.codex(&site.second, ["fleet", "resume"]).run().expect(0);
+        site.assert_served(&site.second);
+    });
+}
+
+#[test]
+fn a_login_by_our_command_becomes_that_of_every_host() {
+    in_private_network(here!(), || {
+        let site = Site::start(Access::Anyone);
+        site.join_both();
+        let _keeper = site.keeper(&site.first);
+        site.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+        let login = site.codex(&site.second, ["login", "--device-auth"]);
+        let login = login.env("CODEX_APP_SERVER_LOGIN_ISSUER", site.authority.url()).run().expect(0);
+        assert!(login.err.contains("every host of the fleet 'default' has this login now"), "{login}");
+        assert!(site.authority.live_refresh_token(site.grant.id).is_none(), "the old login is revoked");
+        eventually("both hosts have the new login", || {
+            let [one, two] = [&site.first, &site.second].map(|host| site.token(host));
+            one == two && site.authority.state_of(&one) == TokenState::Live
+        });
+        site.assert_served(&site.first);
+        site.assert_served(&site.second);
+    });
+}
+
+#[test]
+fn a_record_that_is_not_the_fleets_is_a_clear_error_and_nothing_is_spent() {
+    in_private_network(here!(), || {
+        let site = Site::start(Access::Anyone);
+        site.join_both();
+        let token = site.token(&site.second);
+        let genuine = site.etcd.ctl(&["get", "/codex-auth/default/record", "--print-value-only", "--hex"]);
+        assert!(!genuine.is_empty());
+        for (hostile, why) in [
+            ("anything", "was not written by codex-auth"),
+            (
+                "codex-auth record 1\n\0\0\0\0\0\0\0\u{1}sealed by a stranger, and long enough",
+                "does not open it",
+            ),
+        ] {
+            // Through the gateway, because arguments have no zero bytes.
+            put_bytes("/codex-auth/default/record", hostile.as_bytes());
+            let refused = site.codex(&site.second, ["refresh"]).run().refused(1);
+            assert!(refused.err.contains(why), "{refused}");
+            site.codex(&site.second, ["fleet", "status"]).run().expect(1);
+        }
+        assert_eq!((site.token(&site.second), site.refreshes()), (token, 0));
+    });
+}
+
+/// Writes a value of any bytes.
+fn put_bytes(key: &str, value: &[u8]) {
+    let change = Change::Put { key: key.to_owned(), bytes: value.to_vec(), lease: None };
+    block_on(async { store().commit(&[], &[change]).await.unwrap() });
+}
+
+#[test]
+fn what_goes_to_etcd_has_no_token_and_no_key() {
+    in_private_network(here!(), || {
+        let site = Site::start(Access::Anyone);
+        let tap = Tap::start();
+        site.codex(&site.first, ["fleet", "init", "--etcd", &tap.url, "--member", "one"]).run().expect(0);
+        site.join(&site.second, "two").expect(0);
+        site.codex(&site.second, ["refresh"]).run().expect(0);
+        let seen = tap.seen();
+        assert!(seen.contains("/v3/kv/txn"), "the tap sees the requests");
+        let mut secrets = site.authority.issued_secrets();
+        let keys: Value = serde_json::from_str(&site.first.read("codex-auth/fleet/keys")).unwrap();
+        secrets.push(keys["keys"][0].as_str().unwrap().split_once(':').unwrap().1.to_owned());
+        for secret in secrets {
+            let encoded = STANDARD.encode(&secret);
+            let found = seen.contains(&secret) || seen.contains(encoded.trim_end_matches('='));
+            assert!(!found, "a secret is in the traffic");
+        }
+    });
+}
+
+/// A TCP proxy in front of etcd that keeps what it passes on.
+struct Tap {
+    url: String,
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Tap {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let copy = Arc::clone(&seen);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let server = TcpStream::connect(URL.trim_start_matches("http://")).unwrap();
+                let ways = [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)];
+                for (mut from, mut to) in ways {
+                    let seen = Arc::clone(&copy);
+                    thread::spawn(move || {
+                        let mut buffer = [0; 4096];
+                        while let Ok(length @ 1..) = from.read(&mut buffer) {
+                            seen.lock().unwrap().extend_from_slice(&buffer[..length]);
+                            if to.write_all(&buffer[..length]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        Self { url, seen }
+    }
+
+    fn seen(&self) -> String {
+        String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+    }
+}
+
+/// Linux: a keychain.
+#[cfg(target_os = "linux")]
+#[test]
+fn in_a_keychain_the_keys_and_the_login_are_items_and_no_file_has_a_secret() {
+    let test = here!();
+    in_private_network(test, || {
+        session::inside(test, || {
+            let mut site = Site::start(Access::Anyone);
+            let machine = Machine::with_keychain();
+            machine.store_text(site.grant.auth_json());
+            site.first = machine.home;
+            site.join_both();
+            site.codex(&site.first, ["refresh"]).run().expect(0);
+            assert_eq!(site.token(&site.second), site.token(&site.first));
+            assert!(!site.first.file("codex-auth/fleet/keys").exists());
+            let secrets = site.authority.issued_secrets();
+            for (path, _, content) in site.first.tree() {
+                let text = String::from_utf8_lossy(&content);
+                assert!(!secrets.iter().any(|secret| text.contains(secret.as_str())), "{}", path.display());
+            }
+        });
     });
 }
