@@ -79,6 +79,14 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Returns whether the keeper has accepted the connection but not responded.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. }
+            if matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+    }
+}
+
 impl Client {
     /// Returns a client of the socket at `path`, whose keeper may run as this user, as root, or as the owner of the
     /// socket's folder if no other user can write there.

@@ -32,6 +32,7 @@ mod schedule;
 mod shared;
 mod singleton;
 mod socket;
+mod state;
 mod unserved;
 
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub use self::shared::{RefreshFuture, Refresher};
 pub use self::singleton::{Error, KeeperLock, RunningKeeper};
 use self::singleton::{KeeperStart, LockCheck};
 pub use self::socket::KeeperSocket;
+pub use self::state::KeeperState;
 pub use self::unserved::Unserved;
 use crate::backoff::random_fraction;
 use crate::clock::Clock;

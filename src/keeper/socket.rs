@@ -109,9 +109,16 @@ impl KeeperSocket {
         let mut changes = FileWatch::of(vec![self.path.clone()], &shared.files);
         let mut listener = self.registered();
         loop {
+            let change = async {
+                match listener {
+                    Some(_) => changes.next().await,
+                    // It is bound as soon as that is possible.
+                    None => changes.next_or_round().await,
+                }
+            };
             let stream = tokio::select! {
                 stream = accept(listener.as_ref()) => stream,
-                () = changes.next() => {
+                () = change => {
                     let now = filesystem::presence(&self.path);
                     let ours = self.bound.as_ref().and_then(|bound| bound.identity).map(Presence::Present);
                     if now == Presence::Unknown || Some(now) == ours {

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use codex_auth_platform::sync::lock;
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -32,6 +33,8 @@ pub struct AuthManager(pub(super) Arc<ManagerInner>);
 
 pub(super) struct ManagerInner {
     pub(super) engine: Engine,
+    /// Changes together with `snapshot`. Reading it writes no memory that threads share.
+    pub(super) latest: ArcSwap<Snapshot>,
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) flights: Flights<RefreshRequest>,
     pub(super) provider_requests: Flights<ProviderRequest>,
@@ -77,7 +80,7 @@ impl AuthManager {
     /// Returns the latest snapshot in memory, without reading the store.
     #[must_use]
     pub fn current(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.0.snapshot.borrow())
+        self.0.latest.load_full()
     }
 
     /// Returns a token, and refreshes it first if it is stale. If the refresh fails and a new login would not help, a
@@ -90,12 +93,12 @@ impl AuthManager {
     /// [`Error::kind`] says whether to log in again, to try again, or to repair the store.
     pub async fn token(&self) -> Result<Token, Error> {
         let now = self.0.engine.clock.now();
-        let snapshot = self.current();
+        let snapshot = self.0.latest.load();
         let status = snapshot.status(now);
-        // The most frequent case touches the counters that threads share only once.
         if status == SnapshotStatus::Fresh {
             return Token::of(snapshot, now);
         }
+        let snapshot = Guard::into_inner(snapshot);
         if let Some(provider) = &self.0.provider {
             return self.provided_token(provider, snapshot, status).await;
         }
@@ -245,11 +248,14 @@ impl AuthManager {
     }
 
     pub(super) fn with_engine(engine: Engine, provider: Option<Provider>, snapshot: Snapshot) -> Self {
-        let (snapshot, _) = watch::channel(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        let latest = ArcSwap::new(Arc::clone(&snapshot));
+        let (snapshot, _) = watch::channel(snapshot);
         let (flights, provider_requests) = (Flights::default(), Flights::default());
         let (watch_triggers, last_read) = (WatchTriggers::default(), StampCheck::default());
         Self(Arc::new(ManagerInner {
             engine,
+            latest,
             snapshot,
             flights,
             provider_requests,

@@ -125,7 +125,7 @@ impl WatchMember for LoginFollower {
         let polled = if is_due { self.keychain.poll(&self.manager) } else { WaitOutcome::TimedOut };
         let is_needed = match reason {
             WatchWake::Changed => true,
-            WatchWake::Unknown => self.needs_read(),
+            WatchWake::Round | WatchWake::Unknown => self.needs_read(),
             WatchWake::Due => false,
         };
         let mut files = WatchedFiles::Same;
@@ -133,7 +133,7 @@ impl WatchMember for LoginFollower {
             self.read();
             // A link on the way to them may lead elsewhere.
             files = WatchedFiles::MaybeChanged;
-        } else if reason == WatchWake::Unknown {
+        } else if reason >= WatchWake::Round {
             self.publish_count();
         }
         let again = self.pending.map(|pending| pending.again);

@@ -231,6 +231,7 @@ impl AuthManager {
             let Some(snapshot) = next(current) else { return false };
             let new = LoginChange::between(current, &snapshot).is_some();
             *current = snapshot;
+            self.0.latest.store(Arc::clone(current));
             new
         });
     }

@@ -1,27 +1,33 @@
-//! The token that a request takes from a snapshot.
+//! A bearer token as a caller gets it.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use arc_swap::Guard;
 use jiff::{SignedDuration, Timestamp};
 
 use super::error::{Error, Unusable, Usability};
 use super::snapshot::Snapshot;
 use crate::secret::Secret;
 
-/// Never served, because a [`Token`] is created only from a snapshot with a bearer token.
-static NO_TOKEN: LazyLock<Secret> = LazyLock::new(|| Secret::from(""));
-
 /// A bearer token and the snapshot that it comes from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Token {
-    snapshot: Arc<Snapshot>,
+    /// Counts no reference that threads share.
+    snapshot: Guard<Arc<Snapshot>>,
     obtained_at: Timestamp,
+}
+
+impl Clone for Token {
+    fn clone(&self) -> Self {
+        Self { snapshot: Arc::clone(&self.snapshot).into(), obtained_at: self.obtained_at }
+    }
 }
 
 impl Token {
     /// Returns the token of `snapshot`, obtained at `now`, unless it is empty or its use is forbidden.
-    pub(super) fn of(snapshot: Arc<Snapshot>, now: Timestamp) -> Result<Self, Error> {
+    pub(super) fn of(snapshot: impl Into<Guard<Arc<Snapshot>>>, now: Timestamp) -> Result<Self, Error> {
+        let snapshot = snapshot.into();
         match snapshot.bearer() {
             Some(_) => Ok(Self { snapshot, obtained_at: now }),
             None => Err(empty(&snapshot)),
@@ -59,6 +65,9 @@ impl Token {
         self.expires_at().is_none_or(|end| end.duration_since(self.obtained_at) >= min_ttl)
     }
 }
+
+/// Never served, because a [`Token`] is created only from a snapshot with a bearer token.
+static NO_TOKEN: LazyLock<Secret> = LazyLock::new(|| Secret::from(""));
 
 /// Returns why `snapshot` yields no token.
 fn empty(snapshot: &Snapshot) -> Error {

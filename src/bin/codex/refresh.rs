@@ -52,9 +52,13 @@ pub(crate) fn refresh(session: &CommandContext, output: &mut Output) -> CommandO
     forbidden(&snapshot)?;
     tracing::debug!("refreshing in a child process");
     let job = Job::refresh(RefreshReason::Forced, &snapshot, AccountPolicy::Stay);
-    let done = session.run(&job, child::WaitNotice::of(output)).map_err(CommandError::from);
-    done.and_then(into_refreshed)
-        .map_err(|error| if is_replaced(&snapshot, session) { other_account() } else { error })?;
+    let done = session.run(&job, child::WaitNotice::of(output));
+    // Another switch may have brought the login back since.
+    let was_other =
+        matches!(&done, Ok(JobOutcome::Failed(failure)) if failure.is(&manager::Error::OtherAccount));
+    done.map_err(CommandError::from).and_then(into_refreshed).map_err(|error| {
+        if was_other || is_replaced(&snapshot, session) { other_account() } else { error }
+    })?;
     // The authority may have answered with another workspace.
     let snapshot = session.snapshot()?;
     forbidden(&snapshot)?;

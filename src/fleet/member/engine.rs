@@ -139,7 +139,7 @@ impl Engine {
         let timings = parts.timings;
         let deadlines = Deadlines { refresh: timings.request, ..Deadlines::default() };
         let check = permit.clone();
-        let last_check = Some(Arc::new(move || check.holds()) as _);
+        let last_check = Some(Arc::new(move || check.take()) as _);
         let authority = Authority::with_limits(&parts.environment, deadlines, last_check);
         let revoker = Authority::new(&parts.environment);
         let engine = Self {

@@ -85,9 +85,9 @@ pub enum MemberError {
     /// Another member became the refresher, or changed the record, again and again.
     #[error("other hosts of the fleet changed the record again and again")]
     Contended,
-    /// The lease in etcd would end before a request, so nothing was sent.
-    #[error("the lease in etcd would end before the request to the authority; nothing was sent")]
-    LeaseTooShort,
+    /// The request would not have ended before the lease in etcd, so nothing was sent.
+    #[error("the request to the authority would not have ended before the lease in etcd; nothing was sent")]
+    TooLate,
     /// The authority sent a token of another user, which is revoked.
     #[error("the authority issued tokens of another user")]
     OtherUser,
@@ -115,7 +115,7 @@ fn reason(poison: FleetPoison) -> &'static str {
 impl MemberError {
     /// Whether a request to the authority failed, or was not made in time.
     pub(super) fn is_of_authority(&self) -> bool {
-        matches!(self, Self::Authority(_) | Self::OtherUser | Self::NotRotated | Self::LeaseTooShort)
+        matches!(self, Self::Authority(_) | Self::OtherUser | Self::NotRotated | Self::TooLate)
     }
 
     /// Returns the kind of error, for callers that react to it.
@@ -134,7 +134,7 @@ impl MemberError {
             | Self::NoAnswer { .. }
             | Self::OtherRefresher { .. }
             | Self::Contended
-            | Self::LeaseTooShort
+            | Self::TooLate
             | Self::Internal => ErrorKind::TryAgain,
             Self::Authority(error) => match error.kind() {
                 authority::RetryAdvice::NotSent => ErrorKind::Failed,

@@ -6,6 +6,7 @@ use codex_auth_platform::boot_clock::BootTime;
 use jiff::Timestamp;
 
 use super::error::MemberError;
+use super::permit::SpendPermit;
 use super::saved_response::{ResponseReservation, SavedResponse};
 use crate::authority::{self, Authority, MissingResponse, Refresh, RefusalReason, TokenResponse};
 use crate::clock::Clock;
@@ -17,6 +18,8 @@ use crate::secret::Secret;
 /// The codes of refusals that end a token. A proxy or a captive portal does not send them.
 const KNOWN_CODES: [&str; 4] =
     ["refresh_token_expired", "refresh_token_invalidated", "refresh_token_reused", "invalid_grant"];
+/// How long a response that has arrived is read after the deadline, by a process that was stopped.
+const FINAL_POLL: Duration = Duration::from_millis(50);
 /// The pause between two looks at the boot clock: a timer does not count the time of a suspended machine.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -24,6 +27,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct TokenPost {
     pub(super) authority: Authority,
     pub(super) request: Refresh,
+    pub(super) permit: SpendPermit,
     /// When the connection is closed.
     pub(super) deadline: BootTime,
     pub(super) record: SharedRecord,
@@ -57,15 +61,18 @@ impl TokenPost {
             // A response that is there counts, however late it is.
             biased;
             answer = self.authority.refresh(&self.request) => answer,
-            () = passed(self.deadline) => {
+            () = ended(self.deadline) => {
                 let endpoint = self.request.endpoint.clone();
                 let cause = MissingResponse::TimedOut(self.limit);
                 Err(authority::Error::Unknown { endpoint, cause })
             }
         };
+        let is_sent = self.permit.end();
         failpoint::at("fleet-answered");
         match answer {
             Ok(response) => self.save(response, requested_at),
+            // The client had no connection when the permit ended.
+            Err(authority::Error::Unknown { .. }) if !is_sent => PostOutcome::Unspent(MemberError::TooLate),
             Err(error) => refusal(error),
         }
     }
@@ -101,6 +108,12 @@ fn refusal(error: authority::Error) -> PostOutcome {
         }
         _ => PostOutcome::Unspent(error.into()),
     }
+}
+
+/// Waits until the boot clock shows `deadline`, and lets the response be read first if the process was stopped.
+async fn ended(deadline: BootTime) {
+    passed(deadline).await;
+    tokio::time::sleep(FINAL_POLL).await;
 }
 
 /// Waits until the boot clock shows `moment`.

@@ -175,10 +175,11 @@ impl Engine {
         };
         let parent = request.refresh_token.fingerprint();
         tracing::info!(%parent, "fleet: sending the refresh token");
-        self.permit.set(Some(permit));
+        self.permit.grant(permit);
         let post = TokenPost {
             authority: self.authority.clone(),
             request,
+            permit: self.permit.clone(),
             deadline: permit,
             record,
             clock: self.parts.clock.clone(),
@@ -197,7 +198,6 @@ impl Engine {
             outcome
         });
         let outcome = posted.await.map_err(|_| MemberError::Internal)?;
-        self.permit.set(None);
         self.keep(id, parent, outcome?).await
     }
 
@@ -205,7 +205,7 @@ impl Engine {
     async fn spend_permit(&mut self) -> Result<BootTime, MemberError> {
         let timings = self.parts.timings;
         let needed = timings.request + timings.margin;
-        let leadership = self.leadership.as_mut().ok_or(MemberError::LeaseTooShort)?;
+        let leadership = self.leadership.as_mut().ok_or(MemberError::TooLate)?;
         if leadership.remaining() < needed + timings.margin
             && let Err(error) = leadership.renew(&self.parts.store).await
         {
@@ -214,7 +214,7 @@ impl Engine {
         }
         let now = BootTime::now();
         if leadership.remaining() < needed {
-            return Err(MemberError::LeaseTooShort);
+            return Err(MemberError::TooLate);
         }
         Ok(now + timings.request)
     }

@@ -304,7 +304,10 @@ fn a_copy_of_a_login_that_was_logged_out_is_not_imported() {
         for dry in [&["--dry-run"][..], &[]] {
             let words = ["account", "import", file.to_str().unwrap(), "again"];
             let ended = world.run(words.into_iter().chain(dry.iter().copied())).run().refused(1);
-            assert!(ended.err.contains("is a copy of a login that was logged out here"), "{ended}");
+            assert!(
+                ended.err.contains("is an old copy of a login: its refresh token was used or revoked here"),
+                "{ended}"
+            );
         }
     }
     assert_eq!((world.list().len(), world.requests()), (1, requests));

@@ -7,11 +7,18 @@ mod commands;
 mod crashes;
 mod etcd;
 mod following;
+#[cfg(feature = "failpoints")]
+mod host_process;
 mod hosts;
 mod invites;
 mod members;
+mod outsiders;
 mod records;
 mod refusals;
+#[cfg(feature = "failpoints")]
+mod rotations;
+mod secrecy;
+mod site;
 mod watches;
 
 use codex_auth::fleet::{Change, SharedLease};

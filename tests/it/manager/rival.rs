@@ -2,6 +2,7 @@
 //! under `auth.lock` and `auth.json.lock`.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,13 +25,13 @@ pub struct Locks {
 impl Locks {
     /// Takes both locks as Codex does: waits for the first without limit, for the second at most five seconds.
     pub fn take(home: &TestHome) -> Self {
-        Self::try_take(home).expect("Codex timed out, and its token is lost")
+        Self::try_take(&home.path()).expect("Codex timed out, and its token is lost")
     }
 
     /// As [`Self::take`]; returns `None` where Codex would stop waiting.
-    pub fn try_take(home: &TestHome) -> Option<Self> {
+    pub fn try_take(home: &Path) -> Option<Self> {
         let open =
-            |name| File::options().create(true).truncate(false).write(true).open(home.file(name)).unwrap();
+            |name| File::options().create(true).truncate(false).write(true).open(home.join(name)).unwrap();
         let (first, second) = (open("auth.lock"), open("auth.json.lock"));
         first.lock().unwrap();
         let started = Instant::now();

@@ -6,21 +6,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use codex_auth::keeper::{
-    AccountKeepers, Keeper, KeeperLock, KeeperSocket, KeeperWatches, RefreshFuture, Refresher,
-};
-use codex_auth::manager::{AccountPolicy, AuthManager, Error, JobFailure, RefreshReason, Snapshot};
-use codex_auth::store::locate;
-use codex_auth::{Clock, Environment, Home, Secret, Timestamp};
-use jiff::SignedDuration;
+use codex_auth::Secret;
+use codex_auth::manager::{AccountPolicy, AuthManager};
 use scripted_authority::{Account, Endpoint, Outcome, Reuse};
 use serde_json::Value;
 
+use super::keeper::{self, Part};
 use super::{Random, Soak};
 use crate::accounts::world::{World, refresh_token};
 use crate::app_server::client::Client;
@@ -42,7 +37,7 @@ const SPREAD: usize = 40;
 fn keeps_its_promises() {
     let test = here!();
     match role().as_deref() {
-        Some("keeper") => return keep(),
+        Some("keeper") => return keeper::keep(),
         Some(_) => return use_terminal(),
         None => {}
     }
@@ -100,11 +95,8 @@ impl Scene {
         match self.keeper.take() {
             Some(keeper) => keeper.finish(),
             None => {
-                let mut keeper = HelperProcess::start(self.test, "keeper", &self.world.home);
-                keeper.send(&self.world.authority.token_url());
-                keeper.send(&self.passed.to_string());
-                keeper.await_word("ready");
-                self.keeper = Some(keeper);
+                let url = self.world.authority.token_url();
+                self.keeper = Some(keeper::start(self.test, &self.world.home, &url, self.passed));
             }
         }
     }
@@ -290,31 +282,6 @@ fn refresh_without_lease(world: &World, pause: Duration) {
     }
 }
 
-/// The clock and environment of a helper process.
-struct Part {
-    passed: Arc<AtomicI64>,
-    home: Home,
-    environment: Environment,
-}
-
-impl Part {
-    fn read() -> Self {
-        let url = read_word().unwrap();
-        let home = locate(&Environment::of_process().unwrap()).unwrap();
-        let environment = Environment::read(|name| match name {
-            "CODEX_HOME" => Some(home.path().into()),
-            "CODEX_REFRESH_TOKEN_URL_OVERRIDE" => Some((&url).into()),
-            _ => None,
-        });
-        Self { passed: Arc::default(), environment: environment.unwrap(), home }
-    }
-
-    fn clock(&self) -> Clock {
-        let passed = Arc::clone(&self.passed);
-        Clock::from_fn(move || Timestamp::now() + SignedDuration::from_secs(passed.load(Ordering::SeqCst)))
-    }
-}
-
 /// A terminal: in each round it asks for the token of its home, and prints the result.
 fn use_terminal() {
     let part = Part::read();
@@ -334,55 +301,4 @@ fn use_terminal() {
         });
     }
     runtime.block_on(manager.wait_idle());
-}
-
-/// Refreshes on a thread of this process, with its clock.
-struct ThreadRefresher {
-    home: Home,
-    environment: Environment,
-    clock: Clock,
-}
-
-impl Refresher for ThreadRefresher {
-    fn refresh(&self, reason: RefreshReason, _base: Arc<Snapshot>) -> RefreshFuture {
-        let builder = AuthManager::builder(self.home.clone(), self.environment.clone());
-        let builder = builder.clock(self.clock.clone()).policy(AccountPolicy::Follow);
-        Box::pin(async move {
-            let failed = |error: &Error| JobFailure::from(error);
-            let manager = builder.open().map_err(|error| failed(&error))?;
-            manager.refresh(reason).await.map(drop).map_err(|error| failed(&error))
-        })
-    }
-}
-
-/// The keeper of the home and its accounts.
-fn keep() {
-    let part = Part::read();
-    let first: i64 = read_word().unwrap().parse().unwrap();
-    part.passed.store(first, Ordering::SeqCst);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (watches, clock) = (KeeperWatches::start(), part.clock());
-    let (environment, refresh_clock) = (part.environment.clone(), part.clock());
-    let refresher = move |home: &Home| -> Box<dyn Refresher> {
-        let (environment, clock) = (environment.clone(), refresh_clock.clone());
-        Box::new(ThreadRefresher { home: home.clone(), environment, clock })
-    };
-    let lock = runtime.block_on(KeeperLock::acquire(&part.home, &part.environment, |_| {})).unwrap();
-    let socket = KeeperSocket::of(&lock, &part.environment);
-    let manager = AuthManager::builder(part.home.clone(), part.environment.clone());
-    let manager = manager.clock(part.clock()).policy(AccountPolicy::Follow).open_anyway();
-    let keeper = Keeper::watched_by(&watches, lock, manager, refresher(&part.home), clock.clone());
-    let (home, environment) = (part.home.clone(), part.environment.clone());
-    let accounts = AccountKeepers::new(home, environment, clock, watches.clone(), Box::new(refresher));
-    let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let work = runtime.spawn(accounts.run(keeper, socket, async {
-        let _ = ended.await;
-    }));
-    report("ready");
-    while let Some(passed) = read_word() {
-        part.passed.store(passed.parse().unwrap(), Ordering::SeqCst);
-        watches.reload();
-    }
-    drop(end);
-    runtime.block_on(work).unwrap().unwrap();
 }

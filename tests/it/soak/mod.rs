@@ -2,7 +2,6 @@
 //!
 //! A scenario is a file here whose one test, `keeps_its_promises`, draws its operations from a [`Soak`].
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 mod accounts;
@@ -13,9 +12,19 @@ mod fleet_model;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod foreign;
+// Linux: keychain items of other programs.
+#[cfg(target_os = "linux")]
+mod group;
+mod keeper;
 // Linux: strace.
 #[cfg(target_os = "linux")]
 mod kills;
+// Linux: keychain items of other programs.
+#[cfg(target_os = "linux")]
+mod plan;
+// Linux: keychain items of other programs.
+#[cfg(target_os = "linux")]
+pub mod publish;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 mod reads;
@@ -76,8 +85,8 @@ pub struct Soak {
     seed: u64,
     began: Instant,
     time: Duration,
-    counts: BTreeMap<&'static str, u64>,
-    broken: BTreeMap<&'static str, u64>,
+    counts: Vec<(&'static str, u64)>,
+    broken: Vec<(&'static str, u64)>,
 }
 
 impl Soak {
@@ -87,7 +96,7 @@ impl Soak {
         let seed = number("SOAK_SEED").unwrap_or(1);
         let time = number("SOAK_MINUTES").map_or(SHORT, |minutes| Duration::from_secs(minutes * 60));
         let broken = promises.iter().map(|promise| (*promise, 0)).collect();
-        Self { random: Random(seed), seed, began: Instant::now(), time, counts: BTreeMap::new(), broken }
+        Self { random: Random(seed), seed, began: Instant::now(), time, counts: Vec::new(), broken }
     }
 
     /// Whether `tests/soak` runs it, and not `tests/run`.
@@ -104,14 +113,19 @@ impl Soak {
         self.time.saturating_sub(self.began.elapsed())
     }
 
+    /// Adds to a row of the table. The rows are in the order of their first call.
     pub fn count(&mut self, what: &'static str, times: usize) {
-        *self.counts.entry(what).or_default() += u64::try_from(times).unwrap();
+        let times = u64::try_from(times).unwrap();
+        match self.counts.iter_mut().find(|(row, _)| *row == what) {
+            Some((_, sum)) => *sum += times,
+            None => self.counts.push((what, times)),
+        }
     }
 
     /// Counts a promise as broken unless it holds, and prints `detail` then.
     pub fn hold(&mut self, promise: &'static str, holds: bool, detail: impl FnOnce() -> String) {
         if !holds {
-            *self.broken.get_mut(promise).expect(promise) += 1;
+            self.broken.iter_mut().find(|(name, _)| *name == promise).expect(promise).1 += 1;
             println!("{promise}: {}", detail());
         }
     }
@@ -124,7 +138,7 @@ impl Soak {
         for (what, times) in self.counts.iter().chain(&self.broken) {
             println!("| {what} | {times} |");
         }
-        assert!(self.broken.values().all(|times| *times == 0), "a promise was broken");
+        assert!(self.broken.iter().all(|(_, times)| *times == 0), "a promise was broken");
     }
 }
 

@@ -154,7 +154,8 @@ fn perform(scene: &Scene, operation: Operation) -> Ran {
     let mut ran = Ran { operation, killed: None, ended: None, foreign: Foreign::Nothing };
     let Some(run) = operation.run(scene) else {
         if let Task::Foreign(kind, pause) = operation.task {
-            ran.foreign = foreign::refresh(scene, kind, Duration::from_millis(pause));
+            let home = scene.homes[0].path();
+            ran.foreign = foreign::refresh(&scene.authority, &home, kind, Duration::from_millis(pause));
         }
         return ran;
     };

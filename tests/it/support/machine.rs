@@ -1,5 +1,6 @@
 //! A machine whose login is stored in one store: the file, or a real keychain.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -96,13 +97,22 @@ impl Machine {
 
 /// The account attribute of a home's keychain item, as Codex computes it.
 pub fn account(home: &TestHome) -> String {
-    let digest = Sha256::digest(home.path().to_string_lossy().as_bytes());
+    account_at(&home.path())
+}
+
+fn account_at(home: &Path) -> String {
+    let digest = Sha256::digest(home.to_string_lossy().as_bytes());
     format!("cli|{}", digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// The item of a home, by the crate and version that Codex uses. Needs [`super::session::inside`].
 pub fn item(home: &TestHome) -> keyring3::Entry {
-    keyring3::Entry::new(SERVICE, &account(home)).unwrap()
+    item_at(&home.path())
+}
+
+/// The item of the home at a canonical path.
+pub fn item_at(home: &Path) -> keyring3::Entry {
+    keyring3::Entry::new(SERVICE, &account_at(home)).unwrap()
 }
 
 /// Seconds since 1970.

@@ -34,7 +34,7 @@ pub use self::helper::{HelperProcess, read_word, report, role, wait_for_input};
 pub use self::home::tree;
 pub use self::home::{TestHome, chatgpt, jwt, names};
 pub use self::lines::Lines;
-pub use self::machine::{Machine, account, item, now};
+pub use self::machine::{Machine, account, item, item_at, now};
 #[cfg(target_os = "linux")]
 pub use self::mounted::Mounted;
 #[cfg(feature = "failpoints")]
