@@ -1,12 +1,12 @@
 //! Brings a member to rest: completes what it, or a killed process before it, has begun, and succeeds a member that is
 //! gone.
 //!
-//! The functions are named after the steps of the model: [`Engine::commit`], [`Engine::report`], [`Engine::withdraw`],
-//! `clear_response` (the model's `clear_rescue`), [`Engine::discard`], `mark_lost`.
+//! The functions are named after the steps of the model: [`MemberEngine::commit`], [`MemberEngine::report`], [`MemberEngine::withdraw`],
+//! `clear_response` (the model's `clear_rescue`), [`MemberEngine::discard`], `mark_lost`.
 
 use std::time::Duration;
 
-use super::engine::{Engine, Role, WriteOutcome};
+use super::engine::{MemberEngine, Role, WriteOutcome};
 use super::error::MemberError;
 use super::spending::SpendOutcome;
 use crate::failpoint;
@@ -27,7 +27,7 @@ enum StepOutcome {
     AtRest,
 }
 
-impl Engine {
+impl MemberEngine {
     /// Reads the record, and takes every step that can be taken now. Then the member owns no unannounced response, and
     /// the record has no intent of this member that it knows not to have carried out.
     pub(super) async fn advance(&mut self) -> Result<(), MemberError> {

@@ -34,7 +34,7 @@ use crate::fleet::shared_store::{Change, ClusterState, Comparison, SharedRead, T
 /// A member that has seen the record this long ago at most sees a new token appear.
 const PROMPT: Duration = Duration::from_secs(15);
 /// The state of a member. One operation at a time changes it.
-pub(super) struct Engine {
+pub(super) struct MemberEngine {
     pub(super) parts: MemberParts,
     pub(super) names: KeyNames,
     /// For refreshes only: it sends nothing without a permit.
@@ -119,7 +119,7 @@ pub(super) enum Role {
     Refresher,
 }
 
-impl Engine {
+impl MemberEngine {
     pub(super) fn open(
         parts: MemberParts,
         limit: Duration,

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::ask::Ask;
 use super::back_off::BackOff;
-use super::engine::{Engine, LeadershipUse};
+use super::engine::{LeadershipUse, MemberEngine};
 use super::error::MemberError;
 use super::leadership::LeaderValue;
 use super::paced_watch::PacedWatch;
@@ -37,7 +37,7 @@ enum Notice {
 }
 
 /// Follows the fleet until the future is dropped.
-pub(super) async fn follow(engine: Arc<Mutex<Engine>>) -> Infallible {
+pub(super) async fn follow(engine: Arc<Mutex<MemberEngine>>) -> Infallible {
     let parts = {
         let mut engine = engine.lock().await;
         engine.leadership_use = LeadershipUse::Kept;
@@ -75,7 +75,7 @@ pub(super) async fn follow(engine: Arc<Mutex<Engine>>) -> Infallible {
 }
 
 /// Does what can be done now, and returns how long to rest.
-async fn turn(engine: Arc<Mutex<Engine>>, notice: Notice) -> Result<Duration, MemberError> {
+async fn turn(engine: Arc<Mutex<MemberEngine>>, notice: Notice) -> Result<Duration, MemberError> {
     let mut engine = engine.lock().await;
     engine.note(notice);
     let turned = engine.turn().await;
@@ -89,7 +89,7 @@ async fn turn(engine: Arc<Mutex<Engine>>, notice: Notice) -> Result<Duration, Me
     turned
 }
 
-impl Engine {
+impl MemberEngine {
     fn note(&mut self, notice: Notice) {
         match notice {
             // The stream was connected all the time, so the record was the newest one until now.

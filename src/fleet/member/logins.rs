@@ -1,12 +1,12 @@
 //! What users ask of a member: a login, a logout; and the revocations that follow.
 //!
-//! The functions are named after the steps of the model: [`Engine::log_in`], `put_login`, `finish_login`,
-//! [`Engine::log_out`], `revoke`.
+//! The functions are named after the steps of the model: [`MemberEngine::log_in`], `put_login`, `finish_login`,
+//! [`MemberEngine::log_out`], `revoke`.
 
 use std::time::Duration;
 
 use super::back_off::BackOff;
-use super::engine::{Engine, Role, WriteOutcome};
+use super::engine::{MemberEngine, Role, WriteOutcome};
 use super::error::MemberError;
 use super::login_journal::{PendingLogin, ReplacedLogin};
 use crate::authority::{self, Revocation};
@@ -20,7 +20,7 @@ use crate::secret::Fingerprint;
 /// How often a revocation that fails is tried at most. The client tries each several times.
 const MAX_REVOCATIONS: u32 = 5;
 
-impl Engine {
+impl MemberEngine {
     /// Saves a new login, which replaces the one that this member has seen last.
     pub(super) fn log_in(&mut self, document: AuthDocument) -> Result<(), MemberError> {
         if self.login.pending.is_some() {

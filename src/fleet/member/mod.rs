@@ -4,11 +4,11 @@
 //!
 //! | step of the model | function |
 //! |---|---|
-//! | look, adopt; put back; settle | `Engine::look`, `Engine::see`; `Engine::settle` |
-//! | leads | `Engine::lead` |
-//! | claim, rekey, succeed, present | the functions of `Engine` of these names, which `Engine::announce` writes |
-//! | arm, post, keep | `Engine::spend`, `TokenPost::send`, `Engine::keep` |
-//! | commit, clear rescue, report, withdraw, mark lost, discard | `Engine::step` chooses among them |
+//! | look, adopt; put back; settle | `MemberEngine::look`, `MemberEngine::see`; `MemberEngine::settle` |
+//! | leads | `MemberEngine::lead` |
+//! | claim, rekey, succeed, present | the functions of `MemberEngine` of these names, which `MemberEngine::announce` writes |
+//! | arm, post, keep | `MemberEngine::spend`, `TokenPost::send`, `MemberEngine::keep` |
+//! | commit, clear rescue, report, withdraw, mark lost, discard | `MemberEngine::step` chooses among them |
 //! | log in, put login, finish login, log out, revoke | the functions of `logins.rs` |
 //!
 //! # Files
@@ -57,7 +57,7 @@ use std::time::Duration;
 use tokio::sync::watch::{self, Receiver};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use self::engine::{Engine, LeadershipUse};
+use self::engine::{LeadershipUse, MemberEngine};
 pub use self::error::MemberError;
 use self::leadership::LeaderValue;
 use self::parts::KeyNames;
@@ -77,7 +77,7 @@ use crate::document::AuthDocument;
 /// until the response to a request that was sent is on the disk.
 #[derive(Clone)]
 pub struct Member {
-    engine: Arc<Mutex<Engine>>,
+    engine: Arc<Mutex<MemberEngine>>,
     state: Receiver<FleetState>,
 }
 
@@ -89,7 +89,7 @@ impl Member {
     /// [`MemberError::Copy`].
     pub async fn open(parts: MemberParts, limit: Duration) -> Result<Self, MemberError> {
         let (sender, state) = watch::channel(FleetState::new());
-        let opened = tokio::task::spawn_blocking(move || Engine::open(parts, limit, sender));
+        let opened = tokio::task::spawn_blocking(move || MemberEngine::open(parts, limit, sender));
         let engine = opened.await.map_err(|_| MemberError::Internal)??;
         Ok(Self { engine: Arc::new(Mutex::new(engine)), state })
     }
@@ -226,7 +226,10 @@ impl Member {
     }
 
     /// Runs `operation` in a task of its own, one at a time.
-    async fn with<T, F>(&self, operation: impl FnOnce(OwnedMutexGuard<Engine>) -> F) -> Result<T, MemberError>
+    async fn with<T, F>(
+        &self,
+        operation: impl FnOnce(OwnedMutexGuard<MemberEngine>) -> F,
+    ) -> Result<T, MemberError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, MemberError>> + Send + 'static,

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Member;
 use super::ask::Ask;
-use super::engine::{Engine, LeadershipUse};
+use super::engine::{LeadershipUse, MemberEngine};
 use super::error::MemberError;
 use super::paced_watch::PacedWatch;
 use super::posted::passed;
@@ -78,7 +78,7 @@ async fn until_newer(member: &Member, seen: u64, ends: Instant) -> Result<(), Me
     }
 }
 
-impl Engine {
+impl MemberEngine {
     async fn try_refresh(&mut self, seen: u64) -> Result<RefreshStep, MemberError> {
         match self.advance().await {
             Err(error @ MemberError::Restored) => {

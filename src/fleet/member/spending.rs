@@ -1,12 +1,12 @@
 //! Announces a refresh token, sends it once, and saves the response.
 //!
-//! The functions are named after the steps of the model: [`Engine::claim`], [`Engine::rekey`], [`Engine::succeed`] and
-//! [`Engine::present`] announce; [`Engine::spend`] arms, posts and keeps.
+//! The functions are named after the steps of the model: [`MemberEngine::claim`], [`MemberEngine::rekey`], [`MemberEngine::succeed`] and
+//! [`MemberEngine::present`] announce; [`MemberEngine::spend`] arms, posts and keeps.
 
 use codex_auth_platform::boot_clock::BootTime;
 use tokio::runtime;
 
-use super::engine::{Engine, Role, UncommittedResponse, UnreportedRefusal, WriteOutcome};
+use super::engine::{MemberEngine, Role, UncommittedResponse, UnreportedRefusal, WriteOutcome};
 use super::error::MemberError;
 use super::leadership::{LeaderValue, Leadership};
 use super::parts::MemberParts;
@@ -38,7 +38,7 @@ struct ReadyToken {
     reservation: ResponseReservation,
 }
 
-impl Engine {
+impl MemberEngine {
     /// Takes the role of the refresher, unless another member has it (the model's `leads`).
     pub(super) async fn lead(&mut self) -> Result<bool, MemberError> {
         if let Some(leadership) = &self.leadership {

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use codex_auth::fleet::{FleetPoison, MemberError};
-use scripted_authority::{Endpoint, Moment, TokenState};
+use scripted_authority::{Endpoint, Moment, Reuse, TokenState};
 
 use super::host_process::{HostProcess, Task, performed};
 use super::hosts::{Fleet, LIMIT, TIMINGS, document, generation};
@@ -199,5 +199,57 @@ fn a_host_that_was_stopped_with_its_request_in_flight_commits_the_response() {
         let state = b.refresh(1, LIMIT).await.unwrap();
         fleet.assert_live(&grant, &state);
         assert_eq!((fleet.refreshes(), fleet.reuses()), (1, 0));
+    });
+}
+
+#[test]
+fn a_response_that_comes_back_late_heals_the_login() {
+    let test = here!();
+    if performed() {
+        return;
+    }
+    with_network(test, async || {
+        let fleet = Fleet::start();
+        fleet.authority.adjust(|policy| {
+            policy.reuse = Reuse::RefusesToken;
+            policy.access_lifetime = 4;
+        });
+        let grant = fleet.log_in(&fleet.open("a").await).await;
+        let mut host = HostProcess::of(&fleet, "a", Task::Refresh { seen: 1 }).killed_at(test, "fleet-kept");
+        assert_eq!(host.next_word_or_end(), None);
+        // This host stays away until the access token has ended, which the protocol cannot outlast.
+        let b = fleet.open("b").await;
+        let error = b.refresh(1, LIMIT).await.unwrap_err();
+        assert!(matches!(error, MemberError::Poisoned(FleetPoison::Refused)), "{error}");
+        let healed = fleet.open("a").await.recover().await.unwrap();
+        assert_eq!((generation(&healed), healed.record.as_ref().unwrap().poison()), (2, None));
+        fleet.assert_live(&grant, &healed);
+        assert_eq!(generation(&b.refresh(1, LIMIT).await.unwrap()), 2);
+        assert_eq!(fleet.reuses(), 1);
+    });
+}
+
+#[test]
+fn a_claim_whose_reply_was_lost_is_carried_out_once() {
+    let test = here!();
+    if performed() {
+        return;
+    }
+    with_network(test, async || {
+        let fleet = Fleet::start();
+        let grant = fleet.log_in(&fleet.open("a").await).await;
+        let pause = Pause::at("fleet-writing");
+        let mut host =
+            HostProcess::of(&fleet, "a", Task::Refresh { seen: 1 }).started(test, &pause.variable());
+        let reached = pause.wait();
+        // The transaction waits in the socket of a stopped etcd, which carries it out later.
+        fleet.etcd.suspend();
+        drop(reached);
+        let word = host.next_word();
+        assert!(word.contains("did not respond within"), "{word}");
+        fleet.etcd.resume();
+        let state = fleet.open("a").await.refresh(1, LIMIT).await.unwrap();
+        fleet.assert_live(&grant, &state);
+        assert_eq!((generation(&state), fleet.refreshes(), fleet.reuses()), (2, 1, 0));
     });
 }

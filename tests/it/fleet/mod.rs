@@ -9,6 +9,7 @@ mod etcd;
 mod following;
 #[cfg(feature = "failpoints")]
 mod host_process;
+mod hostile;
 mod hosts;
 mod invites;
 mod members;
