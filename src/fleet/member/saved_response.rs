@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use base64::MemberEngine as _;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use codex_auth_platform::private_file::{self, Links, ReservedFile};
 use serde::{Deserialize, Serialize};
