@@ -7,7 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::cause::{Cause, Certainty, Explanation, SignInState};
 use super::evidence::{Evidence, OtherHome, StoredLogin};
 use crate::accounts::HomeRecord;
-use crate::history::{ForeignChange, HistoryEvent, RefreshFailure, RefusalCause, RescueLoss, StoreFailure};
+use crate::history::{
+    FleetChange, ForeignChange, HistoryEvent, RefreshFailure, RefusalCause, RescueLoss, StoreFailure,
+};
 use crate::secret::Fingerprint;
 use crate::store::{Poison, PoisonCause};
 
@@ -232,6 +234,12 @@ fn working(evidence: &Evidence) -> Explanation {
         let last =
             evidence.all().rev().find(|of| matches!(of.record.event, HistoryEvent::NotRefreshed { .. }));
         return known(SignInState::NotRefreshed, Cause::AuthorityUnavailable).with_evidence(last);
+    }
+    let of_fleet = |event: &HistoryEvent| matches!(event, HistoryEvent::Fleet { .. });
+    if let Some(last) = evidence.all().rev().find(|of| of_fleet(&of.record.event))
+        && last.record.event == (HistoryEvent::Fleet { change: FleetChange::Unreachable })
+    {
+        return known(SignInState::NotRefreshed, Cause::FleetUnreachable).with_evidence([last]);
     }
     last_sign_out(evidence)
 }

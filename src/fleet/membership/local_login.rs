@@ -90,7 +90,6 @@ impl LocalLogin {
     }
 
     /// Returns the lease.
-    #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.lease
     }

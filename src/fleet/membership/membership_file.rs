@@ -235,9 +235,12 @@ mod tests {
         let home = Home::at(folder.path()).unwrap();
         membership().save(&home).unwrap();
         let path = Membership::path(&home);
-        let text = std::fs::read_to_string(&path).unwrap();
+        let contents = private_file::read(&path, MAX_BYTES, Links::Refuse).unwrap().unwrap();
+        let text = String::from_utf8(contents.bytes.to_vec()).unwrap();
         for (from, to) in [("\"schema\": 1", "\"schema\": 2"), ("https:", "http:"), ("}", "")] {
-            std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+            let (changed, links) = (text.replacen(from, to, 1), Links::Refuse);
+            private_file::replace(&path, changed.as_bytes(), links, MountPolicy::Refuse, FileMode::Private)
+                .unwrap();
             assert!(
                 matches!(Membership::of(&home), Err(MembershipError::Unparsable { .. })),
                 "{from} -> {to}"

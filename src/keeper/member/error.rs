@@ -16,10 +16,10 @@ use crate::store::{self, DocumentLocation, FileError, Holder};
 pub enum FleetError {
     /// The membership, a key or an invite cannot be used.
     #[error(transparent)]
-    Membership(#[from] MembershipError),
+    Membership(Box<MembershipError>),
     /// The member cannot take part, or what it was asked for failed.
     #[error(transparent)]
-    Member(#[from] MemberError),
+    Member(Box<MemberError>),
     /// The stored login cannot be read or replaced.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -31,7 +31,7 @@ pub enum FleetError {
     Config(#[from] config::Error),
     /// The keeper of this home, which takes part, could not do it.
     #[error("{}", .0.message)]
-    Keeper(JobFailure),
+    Keeper(Box<JobFailure>),
     /// The keeper did not answer.
     #[error("the keeper of this home, which takes part in the fleet, did not respond: {0}")]
     NoAnswer(String),
@@ -108,7 +108,9 @@ impl FleetError {
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::Member(error) => error.remedy(),
-            Self::Membership(MembershipError::KeyChanged) => Some(Remedy::JoinAgain),
+            Self::Membership(error) if matches!(**error, MembershipError::KeyChanged) => {
+                Some(Remedy::JoinAgain)
+            }
             Self::Store(error) => error.remedy(),
             Self::Manager(error) => error.remedy(),
             Self::Keeper(failure) => failure.remedy,
@@ -117,9 +119,21 @@ impl FleetError {
     }
 }
 
+impl From<MembershipError> for FleetError {
+    fn from(error: MembershipError) -> Self {
+        Self::Membership(Box::new(error))
+    }
+}
+
+impl From<MemberError> for FleetError {
+    fn from(error: MemberError) -> Self {
+        Self::Member(Box::new(error))
+    }
+}
+
 impl From<fleet::Error> for FleetError {
     fn from(error: fleet::Error) -> Self {
-        Self::Membership(error.into())
+        MembershipError::from(error).into()
     }
 }
 

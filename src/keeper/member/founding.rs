@@ -171,7 +171,8 @@ pub fn join(
     };
     let redeemed = manager::block_on(work)?;
     if let Err(error) = redeemed {
-        let is_unclear = matches!(error, FleetError::Membership(MembershipError::Unclear(_)));
+        let is_unclear =
+            matches!(&error, FleetError::Membership(error) if matches!(**error, MembershipError::Unclear(_)));
         if before.is_none() && !is_unclear {
             forget(home, environment, &membership)?;
         }

@@ -15,11 +15,12 @@ use crate::fleet::membership::{
 use crate::fleet::{
     FleetLogout, InvalidRecord, Member, MemberError, MemberParts, MemberTimings, SharedRecord, SharedStore,
 };
+use crate::history::{FleetChange, History, HistoryEvent};
 use crate::home::Home;
 use crate::keeper::member_task::MemberTask;
 use crate::manager;
 use crate::secret::{Fingerprint, Secret};
-use crate::store::LockDeadline;
+use crate::store::{DocumentTarget, LockDeadline};
 
 /// How long another process may take part before a command gives up.
 pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(20);
@@ -155,15 +156,24 @@ impl MemberHost {
             let record = state.record;
             let step = self.compare(&membership, record).await?;
             match step {
-                Step::Done(standing) => {
+                Step::Written if membership.standing == Standing::Active => {
+                    self.record(FleetChange::Received);
+                    return Ok(());
+                }
+                Step::Written | Step::Done(_) => {
+                    let standing = if let Step::Done(standing) = step { standing } else { Standing::Active };
                     if membership.standing != standing {
                         membership.change_standing(&self.home, standing)?;
+                        self.record(change_of(standing));
                         tracing::info!(standing = standing.as_str(), "{}", standing.explanation());
                     }
                     return Ok(());
                 }
                 Step::Again => {}
-                Step::Import(local, place, document) => self.import(local, place, *document).await?,
+                Step::Import(found) => {
+                    let (local, place, document) = *found;
+                    self.import(local, place, document).await?;
+                }
             }
         }
         Err(FleetError::Contended)
@@ -199,8 +209,17 @@ impl MemberHost {
         let change = blocking(move || Ok(local.write(place, &document)?)).await?;
         if change == LocalChange::Done {
             self.member.complete_login().await?;
+            self.record(FleetChange::Shared);
         }
         Ok(())
+    }
+
+    /// Records what happened in the history of the login.
+    pub(super) fn record(&self, change: FleetChange) {
+        let target = DocumentTarget::of(&self.home);
+        let Ok(records) = target.map(|target| target.records()) else { return };
+        let history = History::open(&records, self.environment.history, self.clock.clone());
+        history.record(HistoryEvent::Fleet { change });
     }
 
     /// Tells the fleet, for its list of members, which token this host has.
@@ -213,20 +232,32 @@ impl MemberHost {
     }
 }
 
+/// Returns the event of a new standing.
+fn change_of(standing: Standing) -> FleetChange {
+    match standing {
+        Standing::Active => FleetChange::Joined,
+        Standing::Left => FleetChange::Left,
+        Standing::Detached => FleetChange::Detached,
+        Standing::Joining | Standing::Invited => FleetChange::LoggedOut,
+    }
+}
+
 /// What one comparison led to.
 enum Step {
     /// The stored login is as it should be, and the membership has this standing.
     Done(Standing),
+    /// The access token of the record was stored.
+    Written,
     /// The store was changed meanwhile.
     Again,
     /// The stored login becomes that of the fleet.
-    Import(LocalLogin, LocalPlace, Box<AuthDocument>),
+    Import(Box<(LocalLogin, LocalPlace, AuthDocument)>),
 }
 
 impl From<LocalChange> for Step {
     fn from(change: LocalChange) -> Self {
         match change {
-            LocalChange::Done => Self::Done(Standing::Active),
+            LocalChange::Done => Self::Written,
             LocalChange::Overtaken => Self::Again,
         }
     }
@@ -243,7 +274,7 @@ fn step(local: LocalLogin, standing: Standing, record: Option<&SharedRecord>) ->
         },
         (LocalFinding::InStep, _) => Step::Done(Standing::Active),
         (LocalFinding::Outdated(place), Some(record)) => local.write(place, record.document())?.into(),
-        (LocalFinding::Login(place, document), _) => Step::Import(local, place, document),
+        (LocalFinding::Login(place, document), _) => Step::Import(Box::new((local, place, *document))),
         (LocalFinding::OtherAccount, _) => Step::Done(Standing::Detached),
         (LocalFinding::Nothing, Some(_)) if has_ended => Step::Done(Standing::Joining),
         (LocalFinding::Nothing, Some(record)) if standing == Standing::Joining => {
@@ -256,10 +287,12 @@ fn step(local: LocalLogin, standing: Standing, record: Option<&SharedRecord>) ->
 
 /// Says that the key was changed where that is why the record cannot be opened.
 pub(super) fn explained(error: FleetError) -> FleetError {
+    let is_newer = |error: &MemberError| match error {
+        MemberError::Record { source: InvalidRecord::OtherEpoch { sealed, key }, .. } => sealed > key,
+        _ => false,
+    };
     match error {
-        FleetError::Member(MemberError::Record {
-            source: InvalidRecord::OtherEpoch { sealed, key }, ..
-        }) if sealed > key => MembershipError::KeyChanged.into(),
+        FleetError::Member(error) if is_newer(&error) => MembershipError::KeyChanged.into(),
         error => error,
     }
 }

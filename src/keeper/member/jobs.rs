@@ -22,14 +22,14 @@ pub fn run_job(
 ) -> JobOutcome {
     let outcome = match Membership::served(&home) {
         Ok(None) => return job.run_within(home, environment, deadline, on_wait),
-        Ok(Some(membership)) => run(job, home, environment, deadline, on_wait, membership),
+        Ok(Some(membership)) => run(&job, home, environment, deadline, on_wait, membership),
         Err(error) => Err(error.into()),
     };
     outcome.unwrap_or_else(|error| JobOutcome::Failed(JobFailure::from(&error)))
 }
 
 fn run(
-    job: Job,
+    job: &Job,
     home: Home,
     environment: &Environment,
     deadline: &LockDeadline,

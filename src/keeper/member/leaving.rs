@@ -41,7 +41,7 @@ pub fn leave(home: &Home, environment: &Environment) -> Result<LeaveReport, Flee
     let parts = match parts(home, &membership, environment, &clock) {
         Ok(parts) => Some(parts),
         // Without its key the host is no member any more.
-        Err(FleetError::Membership(MembershipError::NoKey { .. })) => None,
+        Err(FleetError::Membership(error)) if matches!(*error, MembershipError::NoKey { .. }) => None,
         Err(error) => return Err(error),
     };
     if let Some(parts) = &parts {

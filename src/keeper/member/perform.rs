@@ -34,7 +34,7 @@ pub fn perform(home: &Home, environment: &Environment, task: MemberTask) -> Resu
         };
         match manager::block_on(work)? {
             // A keeper has started meanwhile.
-            Err(FleetError::Member(MemberError::Lock(LockError::Held { .. }))) if attempt < MAX_ATTEMPTS => {}
+            Err(FleetError::Member(error)) if is_held(&error) && attempt < MAX_ATTEMPTS => {}
             outcome => return outcome,
         }
         attempt += 1;
@@ -47,9 +47,16 @@ fn by_keeper(home: &Home, environment: &Environment, task: MemberTask) -> Option
     Some(match outcome {
         Ok(()) => Ok(()),
         Err(ClientError::Unreachable { source, .. }) if is_without_keeper(&source) => return None,
-        Err(ClientError::Refused(KeeperRefusal::Failed(failure))) => Err(FleetError::Keeper(failure)),
+        Err(ClientError::Refused(KeeperRefusal::Failed(failure))) => {
+            Err(FleetError::Keeper(Box::new(failure)))
+        }
         Err(error) => Err(FleetError::NoAnswer(error.to_string())),
     })
+}
+
+/// Whether another process takes part.
+fn is_held(error: &MemberError) -> bool {
+    matches!(error, MemberError::Lock(LockError::Held { .. }))
 }
 
 /// Whether no process listens at the socket.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
+use crate::history::FleetChange;
 use crate::home::Home;
 
 /// The maximum length of the file.
@@ -33,21 +34,24 @@ fn path(home: &Home) -> std::path::PathBuf {
     home.fleet().join("problem.json")
 }
 
-/// Notes `reason`, or that there is no problem. Failures are ignored: the note informs people only.
-pub(super) fn note(home: &Home, reason: Option<&str>, clock: &Clock) {
+/// Notes `reason`, or that there is no problem. Returns the event, if there is one for the history. Failures are ignored:
+/// the note informs people only.
+pub(super) fn note(home: &Home, reason: Option<&str>, clock: &Clock) -> Option<FleetChange> {
     let known = FleetProblem::of(home);
     let Some(reason) = reason else {
         if known.is_some() {
             let _ = private_file::remove(&path(home), Links::Refuse);
         }
-        return;
+        return known.map(|_| FleetChange::Reachable);
     };
     if known.as_ref().is_some_and(|known| known.reason == reason) {
-        return;
+        return None;
     }
+    let event = known.is_none().then_some(FleetChange::Unreachable);
     let since = known.map_or_else(|| clock.now(), |known| known.since);
     let problem = FleetProblem { since, reason: reason.to_owned() };
     let bytes = serde_json::to_vec(&problem).unwrap_or_default();
     let (links, mounts) = (Links::Refuse, MountPolicy::Refuse);
     let _ = private_file::replace(&path(home), &bytes, links, mounts, FileMode::Private);
+    event
 }

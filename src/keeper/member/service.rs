@@ -10,6 +10,7 @@ use super::error::FleetError;
 use super::host::{MemberHost, OPEN_LIMIT, blocking};
 use super::problem;
 use crate::fleet::membership::{Membership, Standing};
+use crate::history::HistoryEvent;
 use crate::home::Home;
 use crate::keeper::file_watch::FileWatch;
 use crate::keeper::member_task::MemberTask;
@@ -111,7 +112,10 @@ pub(in crate::keeper) async fn serve(shared: Arc<KeeperShared>, reads: Receiver<
             Ok(()) => pause = RETRY_PAUSES[0],
             Err(error) => {
                 tracing::warn!(%error, "the keeper does not take part in the fleet");
-                problem::note(&shared.home, Some(&error.to_string()), &shared.clock);
+                let event = problem::note(&shared.home, Some(&error.to_string()), &shared.clock);
+                if let (Some(change), Ok(history)) = (event, shared.manager.history()) {
+                    history.record(HistoryEvent::Fleet { change });
+                }
                 shared.member.0.send_replace(MemberSlot::Failed(membership, JobFailure::from(&error)));
                 tokio::select! {
                     () = tokio::time::sleep(pause) => pause = longest.min(pause * 2),
@@ -138,7 +142,9 @@ async fn take_part(
     let following = async {
         loop {
             let state = states.borrow_and_update().clone();
-            problem::note(home, state.problem.as_deref(), clock);
+            if let Some(event) = problem::note(home, state.problem.as_deref(), clock) {
+                host.record(event);
+            }
             reads.mark_unchanged();
             if let Err(error) = host.settle().await {
                 tracing::warn!(%error, "the login of this home is not in step with the fleet");

@@ -4,148 +4,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use scripted_authority::{Account, Authority, Endpoint, Grant, Outcome, Reuse, TokenState};
-use serde_json::Value;
+use scripted_authority::{DeviceFlow, TokenState};
 
-use super::etcd::{Etcd, TLS_URL, URL};
-use crate::interop::codex::codex_0171;
-use crate::keeper::process::{AT_WORK, Process};
-use crate::support::{Ended, Run, TestHome, eventually, here, in_private_network, program, search_path};
-
-/// The password of the etcd user, which must be nowhere but with the hosts.
-const PASSWORD: &str = "marked-password";
-
-/// Two hosts, an authority and an etcd.
-struct Site {
-    etcd: Etcd,
-    authority: Authority,
-    grant: Grant,
-    first: TestHome,
-    second: TestHome,
-}
-
-/// Whether etcd asks for passwords.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Anyone,
-    Users,
-}
-
-impl Site {
-    /// The first host is logged in.
-    fn start(access: Access) -> Self {
-        let authority = Authority::start().unwrap();
-        authority.adjust(|policy| policy.reuse = Reuse::RevokesFamily);
-        let grant = authority.grant(Account::numbered(1));
-        let (first, second) = (TestHome::new(), TestHome::new());
-        first.write("auth.json", grant.auth_json());
-        let site = Self { etcd: Etcd::start(), authority, grant, first, second };
-        if access == Access::Users {
-            site.follow_the_recipe();
-        }
-        site
-    }
-
-    /// Runs the commands of the README that give the hosts a user of etcd.
-    fn follow_the_recipe(&self) {
-        for command in recipe("etcdctl user add root").lines() {
-            let mut words: Vec<_> = command.split(' ').skip(1).map(str::to_owned).collect();
-            if words[..2] == ["user", "add"] {
-                words[2] = format!("{}:{PASSWORD}", words[2]);
-            }
-            self.etcd.ctl(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        }
-    }
-
-    fn with_authority(&self, run: Run) -> Run {
-        run.env("CODEX_REFRESH_TOKEN_URL_OVERRIDE", self.authority.token_url())
-            .env("CODEX_REVOKE_TOKEN_URL_OVERRIDE", self.authority.revoke_url())
-            .env("CODEX_AUTHAPI_BASE_URL", self.authority.url())
-    }
-
-    fn codex<'a>(&self, host: &TestHome, arguments: impl IntoIterator<Item = &'a str>) -> Run {
-        self.with_authority(host.codex(arguments))
-    }
-
-    /// Founds a fleet without users on the first host, and joins on the second.
-    fn join_both(&self) {
-        self.codex(&self.first, ["fleet", "init", "--etcd", URL, "--member", "one"]).run().expect(0);
-        self.join(&self.second, "two").expect(0);
-    }
-
-    fn invite(&self) -> String {
-        self.codex(&self.first, ["fleet", "invite"]).run().expect(0).out
-    }
-
-    fn join(&self, host: &TestHome, name: &str) -> Ended {
-        self.codex(host, ["fleet", "join", "--member", name]).input(self.invite()).run()
-    }
-
-    fn keeper(&self, host: &TestHome) -> Process {
-        let keeper = Process::start(self.codex(host, ["sync", "run"]).env("CODEX_AUTH_LOG", "debug"));
-        keeper.until(AT_WORK);
-        keeper
-    }
-
-    fn status(&self, host: &TestHome) -> Value {
-        self.codex(host, ["fleet", "status", "--json"]).run().json()
-    }
-
-    fn token(&self, host: &TestHome) -> String {
-        self.codex(host, ["token"]).run().expect(0).out.trim().to_owned()
-    }
-
-    /// The number of refreshes that the authority granted; every one was the first with its token.
-    #[track_caller]
-    fn refreshes(&self) -> u64 {
-        let counters = self.authority.counters();
-        assert_eq!(counters.ended(Endpoint::Refresh, Outcome::Refused), 0, "{:#?}", self.authority.journal());
-        counters.ended(Endpoint::Refresh, Outcome::Granted)
-    }
-
-    /// Checks that the stored login of `host` has the access token of the authority and no refresh token.
-    #[track_caller]
-    fn assert_served(&self, host: &TestHome) {
-        let document: Value = serde_json::from_str(&host.read("auth.json")).unwrap();
-        let refresh_token = document["tokens"]["refresh_token"].as_str().unwrap();
-        assert!(refresh_token.starts_with("codex-auth.dummy."), "it has a refresh token");
-        let access_token = document["tokens"]["access_token"].as_str().unwrap();
-        assert_eq!(self.authority.state_of(access_token), TokenState::Live, "{document:#}");
-    }
-
-    /// Checks that no secret is in a file of etcd, and that no refresh token is readable on a host.
-    fn assert_no_secret_leaked(&self, hosts: &[&TestHome]) {
-        let mut secrets = self.authority.issued_secrets();
-        for host in hosts {
-            let keys: Value = serde_json::from_str(&host.read("codex-auth/fleet/keys")).unwrap();
-            // Etcd 3.4 itself writes the password of its user to its log.
-            let keys = keys["keys"].as_array().unwrap();
-            secrets
-                .extend(keys.iter().map(|key| key.as_str().unwrap().split_once(':').unwrap().1.to_owned()));
-        }
-        let is_in = |text: &str| secrets.iter().any(|secret| text.contains(secret.as_str()));
-        for file in self.etcd.files() {
-            let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
-            assert!(!is_in(&text), "{} has a secret", file.display());
-        }
-        let live = self.authority.live_refresh_token(self.grant.id);
-        for host in hosts {
-            for (path, mode, content) in host.tree() {
-                let text = String::from_utf8_lossy(&content);
-                assert!(live.as_ref().is_none_or(|token| !text.contains(token)), "{}", path.display());
-                let is_ours = path.to_string_lossy().contains("/fleet/");
-                assert!(!is_ours || mode & 0o077 == 0, "{}: {mode:o}", path.display());
-            }
-        }
-    }
-}
-
-/// The block of the README that begins with `line`.
-fn recipe(line: &str) -> String {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (_, after) = page.split_once(&format!("```sh\n{line}")).unwrap_or_else(|| panic!("no recipe {line}"));
-    format!("{line}{}", after.split_once("\n```").unwrap().0)
-}
+use super::etcd::TLS_URL;
+use super::site::{Access, PASSWORD, Site, recipe};
+use crate::support::{Run, TestHome, eventually, here, in_private_network, program, search_path};
 
 #[test]
 fn the_six_commands_of_the_readme_set_up_two_hosts() {
@@ -221,69 +84,6 @@ fn without_a_keeper_a_command_takes_part_itself() {
 }
 
 #[test]
-fn a_codex_on_a_host_sends_no_request_and_finds_its_login() {
-    in_private_network(here!(), || {
-        let site = Site::start(Access::Anyone);
-        site.join_both();
-        let requests = site.authority.counters().all();
-        for host in [&site.first, &site.second] {
-            let theirs = Run::of(&codex_0171(), ["login", "status"]).envs(host.variables());
-            let status = site.with_authority(theirs).run().expect(0);
-            assert!(status.err.contains("Logged in using ChatGPT"), "{status}");
-            site.assert_served(host);
-        }
-        assert_eq!(site.authority.counters().all(), requests);
-    });
-}
-
-#[test]
-fn a_logout_of_codex_leaves_the_fleet_alone_and_resume_returns_to_it() {
-    in_private_network(here!(), || {
-        let site = Site::start(Access::Anyone);
-        site.join_both();
-        let theirs = Run::of(&codex_0171(), ["logout"]).envs(site.second.variables());
-        site.with_authority(theirs).run().expect(0);
-        assert!(!site.second.document().exists());
-        let keeper = site.keeper(&site.second);
-        keeper.until("does not serve any more");
-        assert_eq!(site.status(&site.second)["standing"], "left");
-        // A rotation of the others is not written here.
-        site.codex(&site.first, ["refresh"]).run().expect(0);
-        site.codex(&site.second, ["status"]).run().expect(1);
-        assert!(!site.second.document().exists());
-        site.assert_served(&site.first);
-
-        site.codex(&site.second, ["fleet", "resume"]).run().expect(0);
-        site.assert_served(&site.second);
-        assert_eq!(site.token(&site.second), site.token(&site.first));
-        assert_eq!(site.status(&site.second)["standing"], "active");
-    });
-}
-
-#[test]
-fn a_login_of_another_account_detaches_the_host_and_one_of_the_same_becomes_that_of_the_fleet() {
-    in_private_network(here!(), || {
-        let site = Site::start(Access::Anyone);
-        site.join_both();
-        let other = site.authority.grant(Account::numbered(2));
-        site.second.write("auth.json", other.auth_json());
-        site.codex(&site.second, ["refresh"]).run();
-        assert_eq!(site.status(&site.second)["standing"], "detached");
-        let stored: Value = serde_json::from_str(&site.second.read("auth.json")).unwrap();
-        assert_eq!(stored["tokens"]["account_id"], "acct-2");
-        site.assert_served(&site.first);
-
-        // As a program does that logs in again on the first host.
-        let again = site.authority.grant(Account::numbered(1));
-        site.first.write("auth.json", again.auth_json());
-        site.codex(&site.first, ["refresh"]).run().expect(0);
-        site.assert_served(&site.first);
-        assert!(site.authority.live_refresh_token(again.id).is_some());
-        assert!(site.authority.live_refresh_token(site.grant.id).is_none(), "the old login is revoked");
-    });
-}
-
-#[test]
 fn a_logout_of_ours_ends_the_login_of_every_host() {
     in_private_network(here!(), || {
         let site = Site::start(Access::Anyone);
@@ -294,34 +94,6 @@ fn a_logout_of_ours_ends_the_login_of_every_host() {
         assert!(!site.first.document().exists());
         eventually("the other host is logged out", || !site.second.document().exists());
         assert_eq!(site.status(&site.first)["logged_out"], true);
-    });
-}
-
-#[test]
-fn an_invite_works_once_and_a_used_or_foreign_one_is_refused_with_the_next_step() {
-    in_private_network(here!(), || {
-        let site = Site::start(Access::Anyone);
-        site.codex(&site.first, ["fleet", "init", "--etcd", URL, "--member", "one"]).run().expect(0);
-        let invite = site.invite();
-        let join = |host: &TestHome, line: &str| {
-            site.codex(host, ["fleet", "join", "--member", "two"]).input(line).run()
-        };
-        join(&site.second, &invite).expect(0);
-        let third = TestHome::new();
-        let used = join(&third, &invite).refused(1);
-        assert!(used.err.contains("used already") && used.err.contains("codex fleet invite"), "{used}");
-        for line in ["", "codex-fleet-1.x", &invite[..invite.len() / 2]] {
-            join(&third, line).refused(1);
-        }
-        assert!(third.names().is_empty() || !third.file("codex-auth/fleet").exists(), "{:?}", third.names());
-        let taken = join(&third, &site.invite()).refused(1);
-        assert!(taken.err.contains("a member 'two' already") && taken.err.contains("--member"), "{taken}");
-        // A home with another login is not overwritten.
-        third.write("auth.json", site.authority.grant(Account::numbered(2)).auth_json());
-        let other =
-            site.codex(&third, ["fleet", "join", "--member", "three"]).input(site.invite()).run().refused(1);
-        assert!(other.err.contains("another login than the fleet"), "{other}");
-        site.codex(&site.first, ["fleet", "init", "--etcd", URL]).run().refused(1);
     });
 }
 
@@ -380,10 +152,32 @@ fn without_etcd_the_token_is_served_and_nothing_is_spent() {
         eventually("the status says it", || {
             site.codex(&site.second, ["status"]).run().out.contains("not reached")
         });
+        let why = site.codex(&site.second, ["why"]).run().expect(0);
+        assert!(why.out.contains("cannot take part in the fleet"), "{why}");
         site.etcd.start_again();
         eventually("the host refreshes again", || {
             site.codex(&site.second, ["refresh"]).run().code == Some(0)
         });
         assert_eq!(site.refreshes(), 1);
+    });
+}
+
+#[test]
+fn a_login_by_our_command_becomes_that_of_every_host() {
+    in_private_network(here!(), || {
+        let site = Site::start(Access::Anyone);
+        site.join_both();
+        let _keeper = site.keeper(&site.first);
+        site.authority.adjust(|policy| policy.device = DeviceFlow::Approves);
+        let login = site.codex(&site.second, ["login", "--device-auth"]);
+        let login = login.env("CODEX_APP_SERVER_LOGIN_ISSUER", site.authority.url()).run().expect(0);
+        assert!(login.err.contains("every host of the fleet 'default' has this login now"), "{login}");
+        assert!(site.authority.live_refresh_token(site.grant.id).is_none(), "the old login is revoked");
+        eventually("both hosts have the new login", || {
+            let [one, two] = [&site.first, &site.second].map(|host| site.token(host));
+            one == two && site.authority.state_of(&one) == TokenState::Live
+        });
+        site.assert_served(&site.first);
+        site.assert_served(&site.second);
     });
 }

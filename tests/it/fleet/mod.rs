@@ -13,10 +13,13 @@ mod hostile;
 pub mod hosts;
 mod invites;
 mod members;
+mod outsiders;
 mod records;
 mod refusals;
 #[cfg(feature = "failpoints")]
 mod rotations;
+mod secrecy;
+mod site;
 mod watches;
 
 use codex_auth::fleet::{Change, SharedLease};

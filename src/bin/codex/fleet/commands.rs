@@ -1,6 +1,6 @@
 //! The commands that change which hosts share the login of a fleet.
 
-use codex_auth::fleet::membership::{Invite, Membership};
+use codex_auth::fleet::membership::{Invite, Membership, MembershipError};
 use codex_auth::keeper::RunningKeeper;
 use codex_auth::keeper::member::{self, JoinOutcome, NewFleet};
 use serde_json::json;
@@ -67,7 +67,8 @@ pub(super) fn invite(
 
 pub(super) fn join(arguments: &JoinArguments, session: &CommandContext, output: &Output) -> CommandOutcome {
     let (line, password) = piped::two_secrets("invite", PIPE_AN_INVITE)?;
-    let invite = Invite::parse(&line).map_err(|error| member::FleetError::Membership(error.into()))?;
+    let invite =
+        Invite::parse(&line).map_err(|error| member::FleetError::from(MembershipError::from(error)))?;
     let member = arguments.member.clone();
     let (membership, outcome) =
         member::join(&session.stores, &session.environment, &invite, password, member)?;

@@ -18,7 +18,10 @@ impl From<FleetError> for CommandError {
 fn hint(error: &FleetError) -> Option<&'static str> {
     Some(match error {
         FleetError::Membership(error) => return membership_hint(error),
-        FleetError::Member(MemberError::Etcd(error)) => return etcd_hint(error),
+        FleetError::Member(error) => match &**error {
+            MemberError::Etcd(error) => return etcd_hint(error),
+            _ => return None,
+        },
         FleetError::OlderKeeper { .. } => "restart it with this program: codex sync install --now",
         FleetError::HandedIn => "log in here first (codex login), or name another folder with CODEX_HOME",
         FleetError::NotShareable(_) => "log in with a ChatGPT account: codex login",

@@ -20,12 +20,8 @@ pub(super) fn run(session: &CommandContext, output: &Output) -> CommandOutcome {
     let problem = FleetProblem::of(session.home()).filter(|_| keeper.is_some());
     let view = etcd.as_ref().ok();
     if output.is_json() {
-        output.report(report(
-            &membership,
-            view,
-            etcd.as_ref().err().map(ToString::to_string),
-            problem.as_ref(),
-        ))?;
+        let reason = etcd.as_ref().err().map(ToString::to_string);
+        output.report(report(&membership, view, reason.as_deref(), problem.as_ref()))?;
     } else {
         let now = session.clock.now();
         let mut fields = vec![("fleet", format!("{}, as '{}'", membership.fleet, membership.member))];
@@ -128,7 +124,7 @@ fn attempt(intent: &SpendIntent) -> &'static str {
 fn report(
     membership: &Membership,
     view: Option<&FleetView>,
-    reason: Option<String>,
+    reason: Option<&str>,
     problem: Option<&FleetProblem>,
 ) -> Value {
     let record = view.and_then(|view| view.state.record.as_ref());

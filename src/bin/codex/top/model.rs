@@ -6,7 +6,7 @@ use std::time::Duration;
 use codex_auth::Timestamp;
 use codex_auth::accounts::HomeRecord;
 use codex_auth::diagnosis::CodexProcess;
-use codex_auth::history::HistoryEvent;
+use codex_auth::history::{FleetChange, HistoryEvent};
 use codex_auth::keeper::KeeperState;
 use codex_auth::manager::LoginChange;
 use codex_auth::overview::{LoginEvent, LoginHealth, LoginOverview};
@@ -254,7 +254,10 @@ impl EventRow {
                 Tone::Good
             }
             HistoryEvent::Poisoned { .. } | HistoryEvent::RescueLost { .. } => Tone::Bad,
-            HistoryEvent::Logout { .. }
+            HistoryEvent::Fleet {
+                change: FleetChange::Left | FleetChange::Detached | FleetChange::Unreachable,
+            }
+            | HistoryEvent::Logout { .. }
             | HistoryEvent::NotRefreshed { .. }
             | HistoryEvent::ClockStepped { .. }
             | HistoryEvent::StoreUnavailable { .. } => Tone::Warning,
