@@ -6,7 +6,7 @@ use std::path::Path;
 use scripted_authority::Endpoint;
 
 use super::world::World;
-use crate::store::homes::link_to;
+use crate::support::link_to;
 
 #[test]
 fn a_switch_sends_nothing_and_changes_no_document() {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::world::World;
-use crate::store::homes::link_to;
+use crate::support::link_to;
 
 #[test]
 fn a_switch_to_an_account_without_a_login_is_refused_before_anything_else_happens() {

@@ -14,8 +14,7 @@ use super::{Random, Soak};
 use crate::accounts::world::{World, refresh_token};
 use crate::app_server::client::Client;
 use crate::interop::codex::codex_0171;
-use crate::store::homes::link_to;
-use crate::support::{Guarded, Lines, Run};
+use crate::support::{Guarded, Lines, Run, link_to};
 
 const MIXED: &str = "no account holds another's token";
 const OURS: &str = "after our refresh, each account holds its valid token";

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::SOON;
 use crate::keeper::process::{AT_WORK, Process};
-use crate::support::{Mounted, Run, TestHome, names};
+use crate::support::{Mounted, Run, TestHome, link_to, names};
 
 /// The longest wait of a command for a lock; a command that waits for itself exits with 6.
 const LOCK_TIMEOUT: &str = "5s";
@@ -70,13 +70,6 @@ impl Scene {
 pub fn refresh_token(path: &Path) -> Option<String> {
     let document: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     document["tokens"]["refresh_token"].as_str().map(str::to_owned)
-}
-
-/// Replaces the file or link at `link` with a link to `target`.
-pub fn link_to(target: &Path, link: &Path) {
-    let new = link.with_file_name("new-link");
-    symlink(target, &new).unwrap();
-    fs::rename(new, link).unwrap();
 }
 
 type Spelling = (&'static str, fn(&TestHome) -> PathBuf);

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Output;
 
-use super::homes::{Scene, link_to};
-use crate::support::Pause;
+use super::homes::Scene;
+use crate::support::{Pause, link_to};
 
 const STEPS: [&str; 4] = ["reserved", "sending", "answered", "rescued"];
 

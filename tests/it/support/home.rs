@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -89,6 +89,13 @@ impl TestHome {
     /// The content of a file of the home.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.file(name)).unwrap()
+    }
+
+    /// Replaces the file or link at `link` with a link to `target`.
+    pub fn link_to(target: &Path, link: &Path) {
+        let new = link.with_file_name("new-link");
+        symlink(target, &new).unwrap();
+        fs::rename(new, link).unwrap();
     }
 
     /// The names in the home, sorted.

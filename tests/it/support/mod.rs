@@ -32,9 +32,11 @@ pub use self::folder::Folder;
 pub use self::helper::{HelperProcess, read_word, report, role, wait_for_input};
 #[cfg(target_os = "linux")]
 pub use self::home::tree;
-pub use self::home::{TestHome, chatgpt, jwt, names};
+pub use self::home::{TestHome, chatgpt, jwt, link_to, names};
 pub use self::lines::Lines;
-pub use self::machine::{Machine, account, item, item_at, now};
+#[cfg(target_os = "linux")]
+pub use self::machine::item_at;
+pub use self::machine::{Machine, account, item, now};
 #[cfg(target_os = "linux")]
 pub use self::mounted::Mounted;
 #[cfg(feature = "failpoints")]

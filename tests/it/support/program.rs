@@ -89,8 +89,6 @@ impl Run {
     }
 
     /// The same run in another working folder.
-    // Linux: procfs and mounts.
-    #[cfg(target_os = "linux")]
     pub fn at(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
