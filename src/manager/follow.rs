@@ -133,11 +133,15 @@ impl WatchMember for LoginFollower {
             self.read();
             // A link on the way to them may lead elsewhere.
             files = WatchedFiles::MaybeChanged;
-        } else if reason >= WatchWake::Round {
+        } else if reason == WatchWake::Unknown {
             self.publish_count();
         }
         let again = self.pending.map(|pending| pending.again);
         WatchAnswer { due: again.into_iter().chain(self.keychain.due()).min(), files }
+    }
+
+    fn end_round(&mut self) {
+        self.publish_count();
     }
 }
 

@@ -38,6 +38,10 @@ pub(crate) trait WatchMember: Send {
 
     /// Handles `reason`.
     fn wake(&mut self, reason: WatchWake) -> WatchAnswer;
+
+    /// Ends a round of checks, after every member was called for it. What is reported here wakes another thread once for
+    /// all members.
+    fn end_round(&mut self) {}
 }
 
 /// What a member wants after a call.
@@ -194,6 +198,9 @@ impl Work {
                 false => None,
             };
             self.wake(for_all);
+            if for_all == Some(WatchWake::Round) {
+                self.slots.iter_mut().for_each(|slot| slot.member.end_round());
+            }
             self.update_files();
             self.publish_method();
         }

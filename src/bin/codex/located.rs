@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use codex_auth::accounts::{self, Account, AccountEditor, AccountSet, ChosenHome, LinkChange};
+use codex_auth::accounts::{self, Account, AccountEditor, AccountSet, ActiveLink, ChosenHome, LinkChange};
 use codex_auth::config::HomeSetting;
 use codex_auth::store::LockDeadline;
 use codex_auth::{Environment, Home};
@@ -69,6 +69,10 @@ pub(crate) async fn keep_reconciled(
 ) {
     let mut said = Vec::new();
     while reads.changed().await.is_ok() {
+        if has_link(&home) {
+            said.clear();
+            continue;
+        }
         let (home, environment) = (home.clone(), environment.clone());
         let reconciled = move || match is_unlinked(&home) {
             true => reconciled(home, &environment, FOREIGN_LOGIN),
@@ -81,6 +85,11 @@ pub(crate) async fn keep_reconciled(
         said = lines;
     }
     std::future::pending::<()>().await;
+}
+
+/// Whether `auth.json` is a link, so that no other program has removed or replaced that of an account.
+fn has_link(home: &Home) -> bool {
+    ActiveLink::of(home).is_ok_and(|link| link != ActiveLink::None)
 }
 
 fn is_unlinked(home: &Home) -> bool {

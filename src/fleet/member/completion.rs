@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::engine::{MemberEngine, Role, WriteOutcome};
 use super::error::MemberError;
-use super::spending::SpendOutcome;
+use super::spending::AnnouncementOutcome;
 use crate::failpoint;
 use crate::fleet::intent::{SpendAttempt, SpendIntent};
 use crate::fleet::record::SharedRecord;
@@ -117,11 +117,11 @@ impl MemberEngine {
     /// Goes on after an announcement. A request that failed is withdrawn or reported next.
     fn after_announcement(
         &mut self,
-        announced: Result<SpendOutcome, MemberError>,
+        announced: Result<AnnouncementOutcome, MemberError>,
     ) -> Result<StepOutcome, MemberError> {
         match announced {
-            Ok(SpendOutcome::Saved) => Ok(StepOutcome::Changed),
-            Ok(SpendOutcome::NotAnnounced) => Ok(StepOutcome::AtRest),
+            Ok(AnnouncementOutcome::Saved) => Ok(StepOutcome::Changed),
+            Ok(AnnouncementOutcome::NotAnnounced) => Ok(StepOutcome::AtRest),
             Err(error) if error.is_of_authority() => {
                 tracing::warn!(%error, "fleet: the refresh failed");
                 self.back_off.fail_after(&error);

@@ -1,14 +1,12 @@
 //! The state of a member, and how it sees and changes the record.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use codex_auth_platform::boot_clock::BootTime;
 use codex_auth_platform::lock::{FileLock, LockFileMode, Wait};
 use codex_auth_platform::private_file;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch::Sender;
 
 use super::back_off::BackOff;
@@ -19,7 +17,7 @@ use super::parts::{KeyNames, MemberParts};
 use super::permit::SpendPermit;
 use super::posting::PostingJournal;
 use super::saved_response::{ResponseFiles, SavedResponse};
-use super::sealed_file::{read, replace};
+use super::seen_cluster::SeenCluster;
 use super::state::{FleetState, MemberActivity};
 use super::token_clock::{Sight, TokenClock};
 use crate::authority::{Authority, Deadlines};
@@ -29,7 +27,7 @@ use crate::fleet::intent::IntentId;
 use crate::fleet::record::SharedRecord;
 use crate::fleet::record_copy::RecordCopy;
 use crate::fleet::sealed::SealedRecord;
-use crate::fleet::shared_store::{Change, ClusterState, Comparison, SharedRead, TransactionOutcome};
+use crate::fleet::shared_store::{Change, Comparison, SharedRead, TransactionOutcome};
 
 /// A member that has seen the record this long ago at most sees a new token appear.
 const PROMPT: Duration = Duration::from_secs(15);
@@ -96,13 +94,6 @@ pub(super) struct UnreportedRefusal {
     pub(super) is_final: bool,
 }
 
-/// The newest state of etcd that this member has seen, on the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct SeenCluster {
-    cluster_id: u64,
-    revision: i64,
-}
-
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
@@ -142,6 +133,7 @@ impl MemberEngine {
         let last_check = Some(Arc::new(move || check.take()) as _);
         let authority = Authority::with_limits(&parts.environment, deadlines, last_check);
         let revoker = Authority::new(&parts.environment);
+        let seen = SeenCluster::load(folder.join("seen"))?;
         let engine = Self {
             names: KeyNames::of(&parts.prefix),
             authority,
@@ -162,8 +154,8 @@ impl MemberEngine {
             back_off: BackOff::default(),
             login_back_off: BackOff::default(),
             spread: random_fraction(),
-            restored: None,
-            seen: load_seen(&folder.join("seen"))?,
+            restored: seen.must_wait().then(BootTime::now),
+            seen,
             last_look: None,
             asked: None,
             state,
@@ -199,11 +191,11 @@ impl MemberEngine {
     /// Saves what was read as the newest record, or puts a newer one back.
     pub(super) async fn see(&mut self, read: SharedRead) -> Result<Seen, MemberError> {
         let SharedRead { state, value } = read;
-        if state.cluster_id == self.seen.cluster_id && state.revision < self.seen.revision {
+        if self.seen.is_ahead_of(state) {
             tracing::warn!("fleet: the revision of etcd went back, as after a restore from a backup");
-            self.begin_wait();
+            self.begin_wait()?;
         }
-        self.seen = SeenCluster { cluster_id: state.cluster_id, revision: state.revision };
+        self.seen.meet(state);
         let compared = match &value {
             Some(value) => Comparison::Is { key: self.names.record.clone(), bytes: value.bytes.clone() },
             None => Comparison::Absent { key: self.names.record.clone() },
@@ -217,7 +209,7 @@ impl MemberEngine {
         if let Some(copy) = newer {
             tracing::warn!(order = ?copy.record().order(), "fleet: putting a newer record back into etcd");
             let put = self.put(copy);
-            self.begin_wait();
+            self.begin_wait()?;
             match self.parts.store.commit(&[compared], &[put]).await {
                 Err(error) if !error.is_unknown() => return Err(error.into()),
                 // The next read shows what became of it.
@@ -258,7 +250,7 @@ impl MemberEngine {
         failpoint::at(if is_announcement { "fleet-announced" } else { "fleet-settled" });
         match outcome {
             Ok(TransactionOutcome::Committed(state)) => {
-                self.seen = seen(state);
+                self.seen.meet(state);
                 self.adopt(sealed)?;
                 self.publish();
                 Ok(WriteOutcome::Written)
@@ -291,6 +283,7 @@ impl MemberEngine {
             return Err(MemberError::Restored);
         }
         self.restored = None;
+        self.seen.set_must_wait(false)?;
         self.publish();
         Ok(())
     }
@@ -307,9 +300,9 @@ impl MemberEngine {
         self.copy.save(record)?;
         if is_other {
             // Written by a member that had not seen the other one: etcd was restored.
-            self.begin_wait();
+            self.begin_wait()?;
         }
-        save_seen(&self.parts.folder.join("seen"), self.seen)?;
+        self.seen.save()?;
         failpoint::at("fleet-adopted");
         let Some(record) = self.copy.newest().map(SealedRecord::record) else { return Ok(()) };
         let intent = record.intent().map(|intent| intent.id);
@@ -343,9 +336,10 @@ impl MemberEngine {
         Change::Put { key: self.names.record.clone(), bytes: record.bytes().to_vec(), lease: None }
     }
 
-    /// Begins the wait for the other members, anew if it has begun already.
-    fn begin_wait(&mut self) {
+    /// Begins the wait for the other members, anew if it has begun already. A process that follows a killed one waits, too.
+    fn begin_wait(&mut self) -> Result<(), MemberError> {
         self.restored = Some(BootTime::now());
+        self.seen.set_must_wait(true)
     }
 
     /// Publishes what this member knows.
@@ -383,17 +377,4 @@ pub(super) enum Seen {
     Newest,
     /// It was older than what this member has seen, which was put back.
     Older,
-}
-
-fn seen(state: ClusterState) -> SeenCluster {
-    SeenCluster { cluster_id: state.cluster_id, revision: state.revision }
-}
-
-fn load_seen(path: &Path) -> Result<SeenCluster, MemberError> {
-    // A file that is damaged says nothing; the copy of the record still shows an older one.
-    Ok(read(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
-}
-
-fn save_seen(path: &Path, seen: SeenCluster) -> Result<(), MemberError> {
-    Ok(replace(path, &serde_json::to_vec(&seen).unwrap_or_default())?)
 }

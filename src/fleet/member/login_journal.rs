@@ -18,7 +18,7 @@ const MAGIC: &[u8] = b"codex-auth login 1\n";
 
 /// A new login that is not complete.
 #[derive(Clone, Debug)]
-pub(super) struct PendingLogin {
+pub(super) struct JournaledLogin {
     /// The id of the new login.
     pub(super) login_id: String,
     pub(super) document: AuthDocument,
@@ -62,7 +62,7 @@ struct OverContent<'a> {
 #[derive(Debug)]
 pub(super) struct LoginJournal {
     file: SealedFile,
-    pub(super) pending: Option<PendingLogin>,
+    pub(super) pending: Option<JournaledLogin>,
 }
 
 impl LoginJournal {
@@ -78,7 +78,7 @@ impl LoginJournal {
     /// Saves `login`, which is on the disk when this returns.
     pub(super) fn save(
         &mut self,
-        login: PendingLogin,
+        login: JournaledLogin,
         epoch: u64,
         keys: &FleetKeys,
     ) -> Result<(), MemberError> {
@@ -94,7 +94,7 @@ impl LoginJournal {
     }
 }
 
-fn encode(login: &PendingLogin) -> Zeroizing<Vec<u8>> {
+fn encode(login: &JournaledLogin) -> Zeroizing<Vec<u8>> {
     let compact = login.document.to_compact();
     let old = login.over.as_ref().map(|over| (over, over.document.to_compact()));
     let over = old.as_ref().and_then(|(over, compact)| {
@@ -106,7 +106,7 @@ fn encode(login: &PendingLogin) -> Zeroizing<Vec<u8>> {
     write_exact(|sink| serde_json::to_writer(sink, &content))
 }
 
-fn decode(plain: &[u8]) -> Option<PendingLogin> {
+fn decode(plain: &[u8]) -> Option<JournaledLogin> {
     let Content { login_id, document, over } = serde_json::from_slice(plain).ok()?;
     let parse = |document: &RawValue| AuthDocument::parse(document.get().as_bytes()).ok();
     let over = match over {
@@ -115,5 +115,5 @@ fn decode(plain: &[u8]) -> Option<PendingLogin> {
             Some(ReplacedLogin { login_id, document: parse(document)?, is_logged_out })
         }
     };
-    Some(PendingLogin { login_id, document: parse(document)?, over })
+    Some(JournaledLogin { login_id, document: parse(document)?, over })
 }

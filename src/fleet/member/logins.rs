@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::back_off::BackOff;
 use super::engine::{MemberEngine, Role, WriteOutcome};
 use super::error::MemberError;
-use super::login_journal::{PendingLogin, ReplacedLogin};
+use super::login_journal::{JournaledLogin, ReplacedLogin};
 use crate::authority::{self, Revocation};
 use crate::document::{AuthDocument, NewTokens};
 use crate::failpoint;
@@ -37,10 +37,10 @@ impl MemberEngine {
         }
         let over = self.record().map(ReplacedLogin::of);
         self.login_back_off = BackOff::default();
-        self.save_login(PendingLogin { login_id, document, over })
+        self.save_login(JournaledLogin { login_id, document, over })
     }
 
-    fn save_login(&mut self, login: PendingLogin) -> Result<(), MemberError> {
+    fn save_login(&mut self, login: JournaledLogin) -> Result<(), MemberError> {
         let epoch =
             self.record().map_or_else(|| self.parts.keys.newest_epoch(), |record| record.order().epoch);
         self.login.save(login, epoch, &self.parts.keys)?;
@@ -69,7 +69,7 @@ impl MemberEngine {
     async fn put_login(
         &mut self,
         record: Option<&SharedRecord>,
-        login: PendingLogin,
+        login: JournaledLogin,
     ) -> Result<bool, MemberError> {
         let new = match record {
             None => SharedRecord::first(&login.login_id, login.document.clone()),
@@ -80,7 +80,7 @@ impl MemberEngine {
         let revision = |over: &ReplacedLogin| over.document.revision();
         let over = record.map(ReplacedLogin::of);
         if over.as_ref().map(revision) != login.over.as_ref().map(revision) {
-            self.save_login(PendingLogin { over, ..login })?;
+            self.save_login(JournaledLogin { over, ..login })?;
         }
         if self.write(new, Role::Member).await? == WriteOutcome::Written {
             tracing::info!("fleet: the record has the new login");

@@ -20,7 +20,7 @@
 //! | `posting` | the intents that may have been carried out, written before the last check |
 //! | `rescue.FINGERPRINT` | the response to the token of that fingerprint, sealed; its space is reserved before the token is announced |
 //! | `login` | a new login that is not complete, sealed |
-//! | `seen` | the newest revision of etcd that was seen |
+//! | `seen` | the newest revision of etcd that was seen, and whether a restore was noticed whose wait is not over |
 //!
 //! # Clocks
 //!
@@ -45,6 +45,7 @@ mod posting;
 mod refreshing;
 mod saved_response;
 mod sealed_file;
+mod seen_cluster;
 mod spending;
 mod state;
 mod token_clock;

@@ -24,7 +24,7 @@ use crate::secret::Fingerprint;
 
 /// What became of an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SpendOutcome {
+pub(super) enum AnnouncementOutcome {
     /// Another member is the refresher, or changed the record first.
     NotAnnounced,
     /// The response is saved.
@@ -94,7 +94,7 @@ impl MemberEngine {
         &mut self,
         generation: u64,
         reason: StaleTokenReason,
-    ) -> Result<SpendOutcome, MemberError> {
+    ) -> Result<AnnouncementOutcome, MemberError> {
         let ready = self.ready_own_token(reason)?;
         let record = self.required_record()?;
         let new = record.claimed(&self.parts.name, ready.id, generation).map_err(refused)?;
@@ -102,21 +102,21 @@ impl MemberEngine {
     }
 
     /// As [`Self::claim`], under the next sealing key.
-    pub(super) async fn rekey(&mut self) -> Result<SpendOutcome, MemberError> {
+    pub(super) async fn rekey(&mut self) -> Result<AnnouncementOutcome, MemberError> {
         let ready = self.ready_own_token(StaleTokenReason::Forced)?;
         let new = self.required_record()?.rekeyed(&self.parts.name, ready.id).map_err(refused)?;
         self.announce(new, ready).await
     }
 
     /// Makes the second attempt. The caller has waited for the first, or confirms its refusal.
-    pub(super) async fn succeed(&mut self) -> Result<SpendOutcome, MemberError> {
+    pub(super) async fn succeed(&mut self) -> Result<AnnouncementOutcome, MemberError> {
         let ready = self.ready_own_token(StaleTokenReason::Forced)?;
         let new = self.required_record()?.succeeded(&self.parts.name, ready.id).map_err(refused)?;
         self.announce(new, ready).await
     }
 
     /// Sends the successor of the poisoned token, which this member had saved and never sent.
-    pub(super) async fn present(&mut self, child: &AuthDocument) -> Result<SpendOutcome, MemberError> {
+    pub(super) async fn present(&mut self, child: &AuthDocument) -> Result<AnnouncementOutcome, MemberError> {
         let ready = self.ready(child, StaleTokenReason::Forced)?;
         let token = child.fingerprint().ok_or(MemberError::Internal)?;
         let new = self.required_record()?.presented(&self.parts.name, ready.id, token).map_err(refused)?;
@@ -141,15 +141,19 @@ impl MemberEngine {
         Ok(ReadyToken { id, request, reservation })
     }
 
-    async fn announce(&mut self, new: SharedRecord, ready: ReadyToken) -> Result<SpendOutcome, MemberError> {
+    async fn announce(
+        &mut self,
+        new: SharedRecord,
+        ready: ReadyToken,
+    ) -> Result<AnnouncementOutcome, MemberError> {
         if self.login.pending.is_some() {
             return Err(MemberError::LoginIncomplete);
         }
         if !self.lead().await? {
-            return Ok(SpendOutcome::NotAnnounced);
+            return Ok(AnnouncementOutcome::NotAnnounced);
         }
         match self.write(new, Role::Refresher).await? {
-            WriteOutcome::NotWritten => Ok(SpendOutcome::NotAnnounced),
+            WriteOutcome::NotWritten => Ok(AnnouncementOutcome::NotAnnounced),
             WriteOutcome::Written => {
                 failpoint::at("fleet-claimed");
                 self.spend(ready).await
@@ -158,7 +162,7 @@ impl MemberEngine {
     }
 
     /// Sends the token of an intent of this member that the record has: the model's `arm`, `post` and `keep`.
-    async fn spend(&mut self, ready: ReadyToken) -> Result<SpendOutcome, MemberError> {
+    async fn spend(&mut self, ready: ReadyToken) -> Result<AnnouncementOutcome, MemberError> {
         let ReadyToken { id, request, reservation } = ready;
         let record = self.required_record()?.clone();
         let intent = record.intent().filter(|intent| intent.id == id).cloned();
@@ -224,7 +228,7 @@ impl MemberEngine {
         id: IntentId,
         parent: Fingerprint,
         outcome: PostOutcome,
-    ) -> Result<SpendOutcome, MemberError> {
+    ) -> Result<AnnouncementOutcome, MemberError> {
         match outcome {
             PostOutcome::Issued { response, saved } => {
                 let former = self
@@ -239,7 +243,7 @@ impl MemberEngine {
                 if let Err(error) = saved {
                     tracing::warn!(%error, "fleet: the response cannot be saved on the disk");
                 }
-                Ok(SpendOutcome::Saved)
+                Ok(AnnouncementOutcome::Saved)
             }
             PostOutcome::Refused { error, is_final } => {
                 self.refusal = Some(UnreportedRefusal { intent: id, is_final });

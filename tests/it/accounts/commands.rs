@@ -33,6 +33,7 @@ fn the_present_login_becomes_an_account_when_another_is_added() {
     home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-1").run().expect(0);
     let ended = home.codex(["account", "add", "work", "--with-api-key"]).input("sk-2").run().expect(0);
     assert!(ended.err.contains("the login that was here is now the account default\n"), "{ended}");
+    assert!(ended.err.contains("auth.json (the logins of accounts are stored there)\n"), "{ended}");
     assert!(home.document().is_symlink());
     assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-1\n");
     assert_eq!(home.codex(["token", "--account", "default"]).run().expect(0).out, "sk-1\n");

@@ -135,6 +135,11 @@ fn a_process_that_was_away_puts_its_record_back_into_a_restored_etcd() {
         let a = fleet.open("a").await;
         let state = a.recover().await;
         assert!(matches!(state, Err(MemberError::Restored)), "{state:?}");
+        drop(a);
+        // Each process waits until one has waited to the end.
+        let a = fleet.open("a").await;
+        let state = a.recover().await;
+        assert!(matches!(state, Err(MemberError::Restored)), "{state:?}");
         // Nothing but the record is written meanwhile.
         let state = a.refresh(2, LIMIT).await.unwrap();
         fleet.assert_live(&grant, &state);

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use codex_auth::fleet::{FleetKey, FleetKeys, Member, MemberError};
-use codex_auth::{AuthDocument, Secret};
+use codex_auth::{AuthDocument, Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::block_on;
-use super::hosts::{Fleet, LIMIT, generation, parts};
+use super::hosts::{Fleet, LIMIT, Running, generation, parts};
 use crate::support::{HelperProcess, TestHome, report, role};
 
 /// What a host does in its process.
@@ -17,6 +17,8 @@ pub enum Task {
     Refresh { seen: u64 },
     /// It logs in.
     LogIn { document: String },
+    /// It takes part, and reports each generation with the time in milliseconds.
+    Follow,
 }
 
 /// The role of a helper process.
@@ -62,6 +64,19 @@ impl HostProcess {
                     Task::LogIn { document } => {
                         member.save_login(AuthDocument::parse(document.as_bytes()).unwrap()).await?;
                         member.complete_login().await?
+                    }
+                    Task::Follow => {
+                        let running = Running::start(member);
+                        let mut states = running.member.subscribe();
+                        let mut newest = 0;
+                        loop {
+                            let order = states.borrow_and_update().order();
+                            if let Some(order) = order.filter(|order| order.generation > newest) {
+                                newest = order.generation;
+                                report(&format!("{newest} {}", Timestamp::now().as_millisecond()));
+                            }
+                            states.changed().await.unwrap();
+                        }
                     }
                 };
                 Ok::<_, MemberError>(generation(&state).to_string())

@@ -8,9 +8,9 @@ mod crashes;
 mod etcd;
 mod following;
 #[cfg(feature = "failpoints")]
-mod host_process;
+pub mod host_process;
 mod hostile;
-mod hosts;
+pub mod hosts;
 mod invites;
 mod members;
 mod outsiders;
@@ -27,7 +27,7 @@ use codex_auth::fleet::{Change, SharedLease};
 use crate::support::in_private_network;
 
 /// Runs `test` in a private network and a runtime of its own.
-fn with_network<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
+pub fn with_network<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
     in_private_network(name, || {
         block_on(test());
     });

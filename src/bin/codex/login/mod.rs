@@ -215,8 +215,11 @@ impl LoginOptions {
             session = session.with_issuer(issuer);
         }
         let mut session = session.with_old_login_policy(self.old_login()).with_other_homes(others);
-        if context.chosen.account.is_some() {
+        if let Some(account) = &context.chosen.account {
             session = session.with_owner(LoginOwner::SameUser);
+            if account.place == AccountPlace::Folder && self.store.is_none() {
+                session = session.with_store_of_accounts();
+            }
         }
         let target = LoginTarget { context, session, daemon: self.daemon };
         target.warn_of_shared_file(output);
