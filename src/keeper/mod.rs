@@ -47,6 +47,7 @@ pub use self::client::{Client, ClientError, RefreshPolicy};
 pub use self::export::{Export, ExportError, ExportOptions, ExportedLogin};
 pub use self::export_list::ExportList;
 use self::exports::ExportServer;
+#[cfg(feature = "fleet")]
 use self::member::MemberHandle;
 pub use self::private_home::{PrivateHome, PrivateHomes};
 pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus};
@@ -112,8 +113,18 @@ impl Keeper {
         let watch = manager.watch_on(&watches.logins);
         let (home, files, flight) = (lock.home().clone(), watches.files.clone(), Mutex::new(()));
         let spread = random_fraction();
-        let member = MemberHandle::new();
-        let shared = KeeperShared { lock, home, manager, refresher, clock, files, flight, spread, member };
+        let shared = KeeperShared {
+            lock,
+            home,
+            manager,
+            refresher,
+            clock,
+            files,
+            flight,
+            spread,
+            #[cfg(feature = "fleet")]
+            member: MemberHandle::new(),
+        };
         Self { shared: Arc::new(shared), watch }
     }
 

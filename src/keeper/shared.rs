@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
+#[cfg(feature = "fleet")]
 use super::member::MemberHandle;
 use super::schedule::{Due, due};
 use super::singleton::KeeperLock;
@@ -59,6 +60,7 @@ pub(super) struct KeeperShared {
     /// This keeper's random share of the spread of refresh times, from 0 to 1.
     pub(super) spread: f64,
     /// Takes part in the fleet of the home.
+    #[cfg(feature = "fleet")]
     pub(super) member: MemberHandle,
 }
 

@@ -144,6 +144,12 @@ impl Builder {
 }
 
 impl AuthManager {
+    /// Returns the environment that the login is read with.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.engine.environment
+    }
+
     /// Returns options for the login of `home`, with the system's keychain and clock.
     #[must_use]
     pub fn builder(home: Home, environment: Environment) -> Builder {

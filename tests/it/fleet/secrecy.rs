@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::etcd::{URL, store};
 use super::site::{Access, Site};
 use crate::manager::world::block_on;
+// Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]
 use crate::support::{Machine, session};
 use crate::support::{TestHome, here, in_private_network};
