@@ -1,4 +1,4 @@
-//! A login in memory, and the token that a request takes from it.
+//! A login in memory.
 
 use std::sync::Arc;
 

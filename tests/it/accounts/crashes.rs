@@ -47,10 +47,12 @@ impl Scene {
     }
 
     /// Asserts that each grant that is live is in one place of the home, which is its account's, and reachable there.
+    /// Returns the report of `codex account list`.
     #[track_caller]
-    fn assert_whole(&self, home: &Path, ending: Ending, what: &str) {
+    fn assert_whole(&self, home: &Path, ending: Ending, what: &str) -> Value {
+        let report = self.world.run_at(home, ["account", "list", "--json"]).run().expect(0).json();
         let mut places: Vec<PathBuf> = vec![home.join("auth.json")];
-        for account in self.world.list_at(home) {
+        for account in report["accounts"].as_array().unwrap() {
             places.push(PathBuf::from(account["home"].as_str().unwrap()).join("auth.json"));
         }
         for (number, grant) in self.world.grants.iter().take(2).enumerate() {
@@ -74,6 +76,7 @@ impl Scene {
         }
         let status = self.world.run_at(home, ["status", "--json"]).run();
         assert!(matches!(status.code, Some(0 | 1)), "{what}: {status}");
+        report
     }
 }
 
@@ -91,8 +94,8 @@ fn kill_everywhere(before: &[&str], words: &[&str], ending: Ending, is_done: imp
     };
     let calls = calls_under_lease(run(&scene.copy("traced", before)), &trace);
     // A kill between two changes leaves what a kill at the second leaves.
-    let calls: Vec<_> = calls.into_iter().filter(Call::is_change).collect();
-    assert!(calls.len() > 10, "{calls:#?}");
+    let calls: Vec<_> = calls.into_iter().filter(Call::changes_files).collect();
+    assert!(calls.len() > 5, "{calls:#?}");
     let mut kills = 0;
     for call in &calls {
         let home = scene.copy("killed", before);
@@ -103,8 +106,7 @@ fn kill_everywhere(before: &[&str], words: &[&str], ending: Ending, is_done: imp
         scene.assert_whole(&home, ending, &what);
         let again = run(&home).run();
         assert!(matches!(again.code, Some(0 | 1)), "{what}\nagain: {again}");
-        scene.assert_whole(&home, ending, &what);
-        let report = scene.world.run_at(&home, ["account", "list", "--json"]).run().expect(0).json();
+        let report = scene.assert_whole(&home, ending, &what);
         assert!(is_done(&report), "{what}\nagain: {again}\n{report:#}");
         // Any change removes the folder of a removed account.
         scene.world.run_at(&home, ["account", "unpin", "/nowhere"]).run().expect(1);

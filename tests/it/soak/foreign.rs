@@ -41,8 +41,9 @@ pub fn refresh(authority: &Authority, home: &Path, kind: StoreKind, pause: Durat
         let temporary = home.join(".auth-foreign");
         fs::write(&temporary, document).unwrap();
         fs::rename(temporary, home.join("auth.json")).unwrap();
-    } else {
-        item_at(home).set_secret(document.as_bytes()).unwrap();
+    } else if item_at(home).set_secret(document.as_bytes()).is_err() {
+        // The service of the keychain has crashed.
+        return dropped();
     }
     Foreign::Committed
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::foreign;
 use super::keeper;
-use super::scene::{PATIENCE, Session};
+use super::scene::{PATIENCE, Session, keychain_owner};
 use crate::accounts::world;
 use crate::app_server::client::Client;
 use crate::interop::codex::codex_0171;
@@ -33,12 +33,14 @@ pub enum Stored {
     Own(String),
     Torn(String),
     OfAnother(String),
+    /// There is none, or the service of the keychain has crashed.
+    Unreadable,
 }
 
 impl Login {
     /// Reads the document without the library.
     pub fn read(&self, authority: &Authority) -> Stored {
-        let text = foreign::read(&self.home, self.kind).unwrap_or_default();
+        let Some(text) = foreign::read(&self.home, self.kind) else { return Stored::Unreadable };
         let Ok(document) = serde_json::from_str::<Value>(&text) else { return Stored::Torn(text) };
         let refresh_token = foreign::refresh_token(&text).unwrap_or_default();
         let is_own = document["tokens"]["account_id"] == self.grant.account.account_id.as_str()
@@ -170,6 +172,11 @@ impl Group {
         let text = std::fs::read_to_string(self.export.join("auth.json")).ok()?;
         let document: Value = serde_json::from_str(&text).ok()?;
         Some(fingerprint(document["tokens"]["access_token"].as_str()?))
+    }
+
+    /// Changes when the service of the keychain crashes.
+    pub fn keychain_owner(&self) -> Option<String> {
+        (self.logins[0].kind == StoreKind::Keychain).then(|| keychain_owner(&self.homes[0]))
     }
 
     pub fn finish(self) {

@@ -25,7 +25,7 @@ use crate::support::{HelperProcess, eventually, here, role, session};
 /// A run ends after this many refreshes, if there is time for them.
 const ROTATIONS: usize = 100_000;
 /// The rows of the table that count what happened.
-pub const COUNTED: [&str; 15] = [
+pub const COUNTED: [&str; 16] = [
     "rotations",
     "processes at once",
     "kills at a step of the refresh",
@@ -41,6 +41,7 @@ pub const COUNTED: [&str; 15] = [
     "reads of a document",
     "exports that followed a refresh",
     "responses lost with the process that a kill ended, as they must be",
+    "rounds in which gnome-keyring crashed, not judged",
 ];
 /// The rows of what must not happen.
 pub const PROMISES: [&str; 6] = [TORN, FOREIGN, LOST, REUSED, MORE, WRONG];
@@ -51,6 +52,7 @@ const REUSED: &str = "refresh tokens sent twice";
 const MORE: &str = "rounds with more than one request for a login";
 const WRONG: &str = "wrong answers";
 const MUST_BE_LOST: &str = COUNTED[14];
+const CRASHED: &str = COUNTED[15];
 
 /// What a process answered in a round.
 #[derive(Debug)]
@@ -116,16 +118,16 @@ impl Part<'_> {
 
     /// Returns the number of refreshes.
     fn play(&mut self, round: &Round) -> usize {
-        let others = round
-            .other
-            .filter(|_| !self.after_fault)
-            .map_or(0, |(login, other)| self.let_another_program_refresh(login, other));
+        let owner = self.group.keychain_owner();
+        let others = round.other.filter(|_| !self.after_fault);
+        let others =
+            others.map_or(0, |(login, other)| self.let_another_program_refresh(login, other, &owner));
         let before: Vec<_> =
             self.group.logins.iter().map(|login| login.newest(&self.group.authority)).collect();
         let (requests, refused) = self.group.requests();
         self.group.expire();
         self.arm(round.trouble);
-        let (answers, printed) = self.let_everyone_ask(round);
+        let (answers, printed, unreadable) = self.let_everyone_ask(round);
         let (sent, denied) = self.group.requests();
         let (sent, denied) = (usize::try_from(sent - requests).unwrap(), denied - refused);
         let after: Vec<_> =
@@ -149,6 +151,17 @@ impl Part<'_> {
             (0..self.group.logins.len()).filter(|login| !self.group.is_whole(*login)).collect();
         self.count("rotations", rotated + others);
         self.count("requests of codex-auth", sent);
+        if self.group.keychain_owner() != owner {
+            self.count(CRASHED, 1);
+            let group = &self.group;
+            let is_readable = |login: &Login| !matches!(login.read(&group.authority), Stored::Unreadable);
+            eventually("the keychain to be back", || group.logins.iter().all(is_readable));
+            self.recover(round.trouble, killed);
+            lost.iter().for_each(|login| self.group.sign_in(*login));
+            self.after_fault = true;
+            return rotated + others;
+        }
+        self.hold(TORN, unreadable == 0, || format!("{unreadable} unreadable, {}", detail()));
         if (1..=may_lose).contains(&lost.len()) {
             self.count(MUST_BE_LOST, lost.len());
         } else {
@@ -198,29 +211,30 @@ impl Part<'_> {
         self.count("errors during a fault of the server", errors);
     }
 
-    fn let_another_program_refresh(&self, login: usize, other: Other) -> usize {
+    fn let_another_program_refresh(&self, login: usize, other: Other, owner: &Option<String>) -> usize {
         let (requests, refused) = self.group.requests();
-        let row = match other {
+        let (row, outcome) = match other {
             Other::Codex => {
                 let mut codex = self.group.codex(login);
                 codex.new_token();
                 codex.end();
-                "requests of OpenAI's Codex 0.171"
+                ("requests of OpenAI's Codex 0.171", Foreign::Committed)
             }
             Other::AsCodex(pause) => {
                 let of = &self.group.logins[login];
                 let outcome = foreign::refresh(&self.group.authority, &of.home, of.kind, pause);
-                self.hold(LOST, outcome == Foreign::Committed, || format!("{outcome:?}"));
-                "requests of a program that commits as Codex does"
+                ("requests of a program that commits as Codex does", outcome)
             }
         };
         let (sent, denied) = self.group.requests();
         let sent = usize::try_from(sent - requests).unwrap();
         self.count(row, sent);
-        let detail = || format!("{other:?}: {sent} sent");
-        self.hold(MORE, sent == 1, detail);
-        self.hold(REUSED, denied == refused, detail);
-        self.hold(LOST, self.group.is_whole(login), detail);
+        if self.group.keychain_owner() == *owner {
+            let detail = || format!("{other:?}: {sent} sent, {outcome:?}");
+            self.hold(MORE, sent == 1, detail);
+            self.hold(REUSED, denied == refused, detail);
+            self.hold(LOST, outcome == Foreign::Committed && self.group.is_whole(login), detail);
+        }
         sent
     }
 
@@ -253,8 +267,8 @@ impl Part<'_> {
     }
 
     /// Sends the processes and the keepers the new time, reads the documents meanwhile, and returns what each process
-    /// answered, and the token that `codex token` printed.
-    fn let_everyone_ask(&mut self, round: &Round) -> (Vec<Answer>, Option<String>) {
+    /// answered, the token that `codex token` printed, and how often no document could be read.
+    fn let_everyone_ask(&mut self, round: &Round) -> (Vec<Answer>, Option<String>, usize) {
         let passed = self.group.passed;
         let command = round.printed.map(|login| self.group.run(login, ["token"]));
         self.group.keepers.iter_mut().for_each(|keeper| keeper.send(&passed.to_string()));
@@ -270,13 +284,13 @@ impl Part<'_> {
         };
         let Group { actors, authority, logins, export, .. } = &mut self.group;
         let (authority, logins, export, soak) = (&*authority, &*logins, &*export, self.soak);
-        let is_over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let printing =
-                scope.spawn(|| command.map(|command| fingerprint(command.run().expect(0).out.trim())));
+        let (is_over, unreadable) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (answers, printed) = thread::scope(|scope| {
+            let printing = scope.spawn(|| command.map(|command| fingerprint(command.run().out.trim())));
             scope.spawn(|| {
                 while !is_over.load(Ordering::SeqCst) {
-                    read_documents(soak, authority, logins, export);
+                    let failed = read_documents(soak, authority, logins, export);
+                    unreadable.fetch_add(failed, Ordering::SeqCst);
                     // Another program that reads, not one that takes the whole processor.
                     thread::sleep(Duration::from_millis(20));
                 }
@@ -301,7 +315,8 @@ impl Part<'_> {
             let answers = answers.collect();
             is_over.store(true, Ordering::SeqCst);
             (answers, printing.join().unwrap())
-        })
+        });
+        (answers, printed, unreadable.into_inner())
     }
 
     /// Starts again what was killed, and disarms what was not.
@@ -325,18 +340,21 @@ impl Part<'_> {
     }
 }
 
-/// Reads the documents of a store and of an export as another program does.
-fn read_documents(soak: &Mutex<Soak>, authority: &Authority, logins: &[Login], export: &Path) {
+/// Reads the documents of a store and of an export as another program does. Returns how many could not be read.
+fn read_documents(soak: &Mutex<Soak>, authority: &Authority, logins: &[Login], export: &Path) -> usize {
     let read: Vec<_> = logins.iter().map(|login| login.read(authority)).collect();
     let is_export_torn = is_torn(&export.join("auth.json"));
     let mut soak = soak.lock().unwrap();
     soak.count("reads of a document", read.len() + 1);
     soak.hold(TORN, !is_export_torn, || "the export".to_owned());
+    let mut unreadable = 0;
     for stored in read {
         match stored {
             Stored::Own(_) => {}
             Stored::Torn(text) => soak.hold(TORN, false, || text),
             Stored::OfAnother(text) => soak.hold(FOREIGN, false, || text),
+            Stored::Unreadable => unreadable += 1,
         }
     }
+    unreadable
 }

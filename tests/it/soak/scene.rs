@@ -116,18 +116,9 @@ impl Scene {
         held
     }
 
-    /// Returns the unique bus name of the keychain's service, which changes when it crashes and starts again.
+    /// As [`keychain_owner`]; `None` without a keychain.
     pub fn keychain_owner(&self) -> Option<String> {
-        let mut send = Command::new("dbus-send");
-        send.args([
-            "--session",
-            "--print-reply=literal",
-            "--dest=org.freedesktop.DBus",
-            "/org/freedesktop/DBus",
-        ]);
-        send.args(["org.freedesktop.DBus.GetNameOwner", "string:org.freedesktop.secrets"]);
-        let output = send.envs(self.homes[0].variables()).output().unwrap();
-        self.has_keychain.then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        self.has_keychain.then(|| keychain_owner(&self.homes[0]))
     }
 
     /// Returns every stored document with the name of its store, or an error for an unparsable one.
@@ -221,4 +212,13 @@ impl Scene {
         let all = self.homes.iter().flat_map(TestHome::tree).map(|(path, ..)| path);
         all.filter(|path| !USUAL.iter().any(|usual| path.ends_with(usual))).collect()
     }
+}
+
+/// Returns the unique bus name of the keychain's service, which changes when it crashes and starts again.
+pub fn keychain_owner(home: &TestHome) -> String {
+    let mut send = Command::new("dbus-send");
+    send.args(["--session", "--print-reply=literal", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus"]);
+    send.args(["org.freedesktop.DBus.GetNameOwner", "string:org.freedesktop.secrets"]);
+    let output = send.envs(home.variables()).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

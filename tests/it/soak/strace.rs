@@ -41,6 +41,25 @@ const CHANGES: [&str; 23] = [
     "recvfrom",
 ];
 
+/// Calls that change what is in a folder or a file.
+const FILE_CHANGES: [&str; 15] = [
+    "write",
+    "pwrite64",
+    "writev",
+    "ftruncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "linkat",
+    "symlinkat",
+    "fchown",
+];
+
 /// One system call of a run: the `number`th of its name in its thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -56,6 +75,13 @@ impl Call {
     pub fn can_fail(&self) -> bool {
         let is_ours = ["pipe:", "anon_inode"].iter().any(|kind| self.line.contains(kind));
         !NEVER_FAIL.contains(&self.name.as_str()) && !is_ours
+    }
+
+    /// Whether a kill before it and one after it leave different files.
+    pub fn changes_files(&self) -> bool {
+        let is_file =
+            !["pipe:", "socket:", "anon_inode", "/dev/"].iter().any(|kind| self.line.contains(kind));
+        (FILE_CHANGES.contains(&self.name.as_str()) && is_file) || self.line.contains("O_CREAT")
     }
 
     /// Whether it changes a file or a lock, or makes a connection.
