@@ -248,6 +248,19 @@ fn a_test_for_one_system_gives_a_reason() {
 }
 
 #[test]
+fn the_contributing_guide_lists_every_module() {
+    let guide = fs::read_to_string(root().join(".github/CONTRIBUTING.md")).unwrap();
+    let (_, table) = guide.split_once("| modules, from top to bottom |").unwrap();
+    let rows = table.lines().take_while(|line| !line.is_empty()).skip(2);
+    let cells = rows.map(|row| row.split('|').nth(1).unwrap());
+    let mut listed: Vec<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let mut modules: Vec<_> = ALLOWED_IMPORTS.iter().map(|(module, _)| *module).collect();
+    listed.sort_unstable();
+    modules.sort_unstable();
+    assert_eq!(listed, modules);
+}
+
+#[test]
 fn the_library_and_the_program_forbid_unsafe_code() {
     for file in ["src/lib.rs", "src/bin/codex/main.rs", "src/bin/codex-auth/main.rs"] {
         let tokens: TokenStream = fs::read_to_string(root().join(file)).unwrap().parse().unwrap();
