@@ -71,8 +71,8 @@ impl Round {
         let asks = random.one_of(&[1, 4, 4, 4, 8, 8, 8, 8]);
         let mut starts: Vec<_> =
             (0..actors).map(|_| (random.below(asks) == 0).then(|| random.below(SPREAD))).collect();
-        // At least one of each login, because the test waits for the answers.
-        starts[..logins].iter_mut().for_each(|start| *start = start.or(Some(0)));
+        // At least two of each login: if one is killed, the answer of the other comes after the refresh.
+        starts[..2 * logins].iter_mut().for_each(|start| *start = start.or(Some(0)));
         // The first process most likely refreshes.
         if let Trouble::KilledAt(actor, _) | Trouble::Killed(actor, _) | Trouble::Stopped(actor, ..) = trouble
         {
