@@ -2,6 +2,8 @@
 
 use std::error::Error as StdError;
 
+#[cfg(feature = "fleet")]
+use crate::fleet;
 pub use crate::remedy::{ErrorKind, Remedy};
 use crate::{accounts, config, login, manager, store};
 
@@ -16,6 +18,9 @@ enum ErrorCause {
     Accounts(accounts::Error),
     #[error(transparent)]
     Config(config::Error),
+    #[cfg(feature = "fleet")]
+    #[error(transparent)]
+    Fleet(Box<fleet::MemberError>),
     #[error(transparent)]
     Login(login::Error),
     #[error(transparent)]
@@ -31,14 +36,16 @@ impl Error {
         match &self.0 {
             ErrorCause::Accounts(error) => error.kind(),
             ErrorCause::Config(_) => ErrorKind::Failed,
+            #[cfg(feature = "fleet")]
+            ErrorCause::Fleet(error) => error.kind(),
             ErrorCause::Login(error) => error.kind(),
             ErrorCause::Manager(error) => error.kind(),
             ErrorCause::Store(error) => error.kind(),
         }
     }
 
-    /// Returns the error of a module that this one wraps: an [`accounts::Error`], [`config::Error`], [`login::Error`], [`manager::Error`] or
-    /// [`store::Error`]; `None` if it wraps an error of another type.
+    /// Returns the error of a module that this one wraps: an [`accounts::Error`], [`config::Error`], [`login::Error`], [`manager::Error`],
+    /// [`store::Error`] or, of a fleet, a `MemberError`; `None` if it wraps an error of another type.
     ///
     /// ```
     /// use codex_auth::{Error, manager};
@@ -52,6 +59,8 @@ impl Error {
         let wrapped: &(dyn StdError + 'static) = match &self.0 {
             ErrorCause::Accounts(error) => error,
             ErrorCause::Config(error) => error,
+            #[cfg(feature = "fleet")]
+            ErrorCause::Fleet(error) => &**error,
             ErrorCause::Login(error) => error,
             ErrorCause::Manager(error) => error,
             ErrorCause::Store(error) => error,
@@ -65,6 +74,8 @@ impl Error {
         match &self.0 {
             ErrorCause::Accounts(error) => error.remedy(),
             ErrorCause::Config(_) => None,
+            #[cfg(feature = "fleet")]
+            ErrorCause::Fleet(error) => error.remedy(),
             ErrorCause::Login(error) => error.remedy(),
             ErrorCause::Manager(error) => error.remedy(),
             ErrorCause::Store(error) => error.remedy(),
@@ -81,6 +92,20 @@ impl From<accounts::Error> for Error {
 impl From<config::Error> for Error {
     fn from(error: config::Error) -> Self {
         Self(ErrorCause::Config(error))
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl From<fleet::MemberError> for Error {
+    fn from(error: fleet::MemberError) -> Self {
+        Self(ErrorCause::Fleet(Box::new(error)))
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl From<fleet::Error> for Error {
+    fn from(error: fleet::Error) -> Self {
+        fleet::MemberError::from(error).into()
     }
 }
 

@@ -45,6 +45,12 @@ impl Home {
         Ok(Self { path, spelled, identity })
     }
 
+    /// Returns whether the spelled path still leads to this folder. Costs one system call.
+    #[must_use]
+    pub(crate) fn is_at_spelling(&self) -> bool {
+        self.identity.is_some() && filesystem::identity(&self.spelled) == self.identity
+    }
+
     /// Looks up the spelled path again, which may lead to another folder or to one that exists by now.
     ///
     /// # Errors
@@ -159,6 +165,12 @@ impl Home {
         self.folder().join("exports.lock")
     }
 
+    /// Returns the folder of the files that make the home a member of a fleet.
+    #[must_use]
+    pub fn fleet(&self) -> PathBuf {
+        self.folder().join("fleet")
+    }
+
     /// Returns the folder of the private homes of runs.
     #[must_use]
     pub fn runs(&self) -> PathBuf {
@@ -204,9 +216,9 @@ impl Home {
     pub fn records(&self, document: &OsStr) -> RecordPaths {
         let folder = self.folder();
         if document == DOCUMENT {
-            RecordPaths { hash: self.hash(), folder }
+            RecordPaths { named: self.path.clone(), folder }
         } else {
-            RecordPaths { hash: hash(&self.path.join(document)), folder: folder.join(document) }
+            RecordPaths { named: self.path.join(document), folder: folder.join(document) }
         }
     }
 }
@@ -215,7 +227,8 @@ impl Home {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordPaths {
     folder: PathBuf,
-    hash: String,
+    /// The path that names the key.
+    named: PathBuf,
 }
 
 impl RecordPaths {
@@ -246,8 +259,8 @@ impl RecordPaths {
     /// Returns the name of the key that seals the rescue: the first 16 hex digits of SHA-256 of the path of the
     /// document's folder, or of the document itself if it is not called `auth.json`.
     #[must_use]
-    pub fn hash(&self) -> &str {
-        &self.hash
+    pub fn hash(&self) -> String {
+        hash(&self.named)
     }
 }
 

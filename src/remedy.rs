@@ -36,6 +36,8 @@ pub enum Remedy {
     ForceLogout,
     /// Free space on the disk.
     FreeSpace,
+    /// Join the fleet again with a new invite: its sealing key was replaced.
+    JoinAgain,
     /// Log in again: the stored credential is unusable.
     LogInAgain,
     /// Log in on the machine of the keeper that hands in the login.
@@ -46,6 +48,8 @@ pub enum Remedy {
     MakeWritable,
     /// Mount the folder into the container, not the file.
     MountFolder,
+    /// Mount the volume that a link on the way to the home leads to, or correct the link.
+    MountVolume,
     /// Store the login in the file, because Codex encrypts it in the keychain.
     ShareFile,
     /// Restore what the link `auth.json` leads to, or make an account the active one.

@@ -6,6 +6,7 @@ compile_error!(
     "this crate supports Linux and macOS; on another system depend on it only where it is not compiled"
 );
 
+pub mod boot_clock;
 #[cfg(feature = "test-support")]
 pub mod failpoint;
 pub mod filesystem;
@@ -13,6 +14,7 @@ pub mod hardening;
 pub mod keychain;
 pub mod local_time;
 pub mod lock;
+pub mod machine;
 mod ownership;
 pub mod peer;
 pub mod port;

@@ -72,6 +72,38 @@ impl AccountSet {
         let other = self.home_of(account)?;
         Ok(Lease::acquire_with_others(self.home(), &[&other], limit, waiting)?)
     }
+
+    /// Checks that `account` can be made the active one.
+    ///
+    /// # Errors
+    /// As [`AccountWriter::activate`], except [`Error::NoAccount`] and [`Error::Changed`].
+    pub(super) fn check_activation(
+        &self,
+        account: &Account,
+        foreign: ForeignLink,
+        environment: &Environment,
+    ) -> Result<(), Error> {
+        let stores = Stores::open(self.home().clone(), environment)?;
+        let setting = stores.settings().config.store;
+        let uses_file = matches!(setting, StoreSetting::Unset | StoreSetting::Selected(StoreSelection::File));
+        if account.place == AccountPlace::Home || !uses_file {
+            return Err(Error::InKeychain);
+        }
+        if !has_document(&self.home_of(account)?, &stores)? {
+            return Err(Error::LoggedOut { name: account.name.clone() });
+        }
+        match self.link() {
+            ActiveLink::Elsewhere(target) if foreign == ForeignLink::Keep => {
+                Err(Error::LinkedElsewhere { link: self.home().document(), target: target.clone() })
+            }
+            // A link that leads nowhere hides no login.
+            _ if DocumentTarget::is_broken(self.home()) => Ok(()),
+            _ => match stores.find()?.stored {
+                Some(stored) if stored.location.kind() == StoreKind::Keychain => Err(Error::InKeychain),
+                _ => Ok(()),
+            },
+        }
+    }
 }
 
 impl AccountWriter<'_> {
@@ -104,26 +136,11 @@ impl AccountWriter<'_> {
             self.write()?;
             return Ok(Activation::Unchanged);
         }
-        let stores = Stores::open(home.clone(), environment)?;
-        let setting = stores.settings().config.store;
-        let uses_file = matches!(setting, StoreSetting::Unset | StoreSetting::Selected(StoreSelection::File));
-        let stored = stores.find()?.stored;
-        if is_home
-            || !uses_file
-            || stored.as_ref().is_some_and(|stored| stored.location.kind() == StoreKind::Keychain)
+        self.set.check_activation(&account, foreign, environment)?;
+        if before == ActiveLink::None
+            && let Some(stored) = Stores::open(home.clone(), environment)?.find()?.stored
         {
-            return Err(Error::InKeychain);
-        }
-        match (&before, stored) {
-            (ActiveLink::Elsewhere(target), _) if foreign == ForeignLink::Keep => {
-                return Err(Error::LinkedElsewhere { link: home.document(), target: target.clone() });
-            }
-            (ActiveLink::None, Some(stored)) => return Err(Error::NoAccount { location: stored.location }),
-            _ => {}
-        }
-        let incoming = self.set.home_of(&account)?;
-        if !has_document(&incoming, &stores)? {
-            return Err(Error::LoggedOut { name: account.name });
+            return Err(Error::NoAccount { location: stored.location });
         }
         let from = self.set.active().cloned();
         self.announce(None)?;

@@ -138,21 +138,31 @@ impl<'a> AccountEditor<'a> {
     /// # Errors
     /// As [`AccountWriter::adopt`] and [`AccountWriter::absorb`].
     pub fn adopt(&self) -> Result<Option<Account>, Error> {
-        let set = AccountSet::open(self.home.clone())?;
-        if set.active().is_none()
-            && !set.is_empty()
-            && ActiveLink::of(&self.home)? == ActiveLink::None
-            && let Some(stored) =
-                Stores::open(self.home.clone(), self.environment)?.file().load(Duration::ZERO)?
-            && let Some(account) = set.account_of_login(&stored.document, self.environment)?
-        {
-            self.absorb(&set, account)?;
-            return Ok(Some(account.clone()));
+        if let Some(account) = self.merge()? {
+            return Ok(Some(account));
         }
         if ActiveLink::of(&self.home)? != ActiveLink::None {
             return Ok(None);
         }
         self.adopt_as(&AccountName::parse(FIRST_NAME)?)
+    }
+
+    /// Moves a login in the file of the home that is no account into the account of the same login, if there is one.
+    ///
+    /// # Errors
+    /// As [`AccountWriter::absorb`].
+    pub fn merge(&self) -> Result<Option<Account>, Error> {
+        let set = AccountSet::open(self.home.clone())?;
+        if set.active().is_some() || set.is_empty() || ActiveLink::of(&self.home)? != ActiveLink::None {
+            return Ok(None);
+        }
+        let stored = Stores::open(self.home.clone(), self.environment)?.file().load(Duration::ZERO)?;
+        let Some(stored) = stored else { return Ok(None) };
+        let Some(account) = set.account_of_login(&stored.document, self.environment)? else {
+            return Ok(None);
+        };
+        self.absorb(&set, account)?;
+        Ok(Some(account.clone()))
     }
 
     /// Moves the login in the file of the home into the folder of `account`, and makes that the active one.
@@ -176,10 +186,7 @@ impl<'a> AccountEditor<'a> {
     }
 
     /// Removes a link `auth.json` that leads nowhere, because no lease can be taken through it.
-    fn remove_broken_link(&self, set: &AccountSet, foreign: ForeignLink) -> Result<(), Error> {
-        if let (ActiveLink::Elsewhere(target), ForeignLink::Keep) = (set.link(), foreign) {
-            return Err(Error::LinkedElsewhere { link: self.home.document(), target: target.clone() });
-        }
+    fn remove_broken_link(&self, set: &AccountSet) -> Result<(), Error> {
         if !DocumentTarget::is_broken(&self.home) {
             return Ok(());
         }
@@ -192,16 +199,29 @@ impl<'a> AccountEditor<'a> {
         Ok(())
     }
 
+    /// Checks that [`Self::activate`] could make the account the active one, after completing what a killed process left of
+    /// its login.
+    ///
+    /// # Errors
+    /// As [`Self::activate`], except [`Error::NoAccount`] and [`Error::Changed`].
+    pub fn check_activation(&self, account: &Account, foreign: ForeignLink) -> Result<(), Error> {
+        let set = AccountSet::open(self.home.clone())?;
+        self.finish_rescue(&self.lease(&set.home_of(account)?)?)?;
+        if set.active() == Some(account) {
+            return Ok(());
+        }
+        set.check_activation(account, foreign, self.environment)
+    }
+
     /// Makes the account the active one, after completing what killed processes left of both logins. Takes the leases of
     /// both accounts too.
     ///
     /// # Errors
     /// As [`AccountWriter::activate`].
     pub fn activate(&self, account: &Account, foreign: ForeignLink) -> Result<Activation, Error> {
+        self.check_activation(account, foreign)?;
         let set = AccountSet::open(self.home.clone())?;
-        self.remove_broken_link(&set, foreign)?;
-        let incoming = set.home_of(account)?;
-        self.finish_rescue(&self.lease(&incoming)?)?;
+        self.remove_broken_link(&set)?;
         let lease = set.lease_for(account, &self.deadline, |waiting| (self.on_wait)(waiting))?;
         self.finish_rescue(&lease)?;
         AccountWriter::new(&lease)?.activate(&account.id, foreign, self.environment)

@@ -66,8 +66,8 @@ pub enum Error {
         /// The account, or a description of the login.
         name: String,
     },
-    /// A document is a copy of a login that was logged out here.
-    #[error("{} is a copy of a login that was logged out here, so its tokens are revoked", path.display())]
+    /// A document is an old copy of a login that was in use here.
+    #[error("{} is an old copy of a login: its refresh token was used or revoked here", path.display())]
     EndedLogin {
         /// The file.
         path: PathBuf,

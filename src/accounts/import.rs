@@ -31,7 +31,7 @@ impl AccountImport {
     ///
     /// # Errors
     /// - [`Error::UserIsHere`]: an account or the login of the home is of the same user.
-    /// - [`Error::EndedLogin`]: it is an old copy of a login that was logged out here.
+    /// - [`Error::EndedLogin`]: it is an old copy of a login that was in use here.
     /// - [`Error::NoFile`]: there is no such file.
     /// - [`Error::Store`]: it cannot be read or is not a document, or a login here cannot be read.
     pub fn read(set: &AccountSet, path: &Path, environment: &Environment) -> Result<Self, Error> {

@@ -19,9 +19,9 @@ use zeroize::Zeroizing;
 use super::endpoint::LOCALHOST;
 use super::error::{CaProblem, HttpClientError, MissingResponse, RequestFailure, TlsError, Transport};
 use super::proxy::{chosen_proxy, proxy_address};
-use super::ticks::{ConnectTimeout, elapsed};
+use super::ticks::elapsed;
 use super::token::InvalidTokenResponse;
-use super::wire::{Exchange, ExchangeError, HttpClient, HttpRequest, HttpResponse};
+use super::wire::{ConnectLimit, Exchange, ExchangeError, HttpClient, HttpRequest, HttpResponse};
 use crate::config::{Network, NetworkSetting};
 
 /// The maximum size of a CA file; one with every public CA has a quarter of this.
@@ -64,7 +64,10 @@ pub(super) fn is_signed_by(n: Vec<u8>, e: Vec<u8>, signed: &[u8], signature: &[u
 }
 
 /// Builds the client for `https`, with the certificates and proxies of `network`. The certificates are read once, here.
-pub(super) fn secure(network: &Network, connect: Duration) -> Result<Box<dyn HttpClient>, HttpClientError> {
+pub(super) fn secure(
+    network: &Network,
+    connect: ConnectLimit,
+) -> Result<Box<dyn HttpClient>, HttpClientError> {
     let mut builder = builder(tls(network)?, connect);
     let excepted =
         network.no_proxy.as_ref().map(|setting| setting.value.to_string_lossy()).unwrap_or_default();
@@ -76,7 +79,7 @@ pub(super) fn secure(network: &Network, connect: Duration) -> Result<Box<dyn Htt
 
 /// Builds the client for `http`, which is used for this machine only. It has no certificates and no proxy, so broken
 /// settings of those cannot stop it.
-pub(super) fn plain(connect: Duration) -> Result<Box<dyn HttpClient>, HttpClientError> {
+pub(super) fn plain(connect: ConnectLimit) -> Result<Box<dyn HttpClient>, HttpClientError> {
     let config = tls_builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
     build(builder(config, connect))
 }
@@ -99,7 +102,9 @@ pub(crate) fn private_client(
             tls_builder()?.with_root_certificates(roots).with_no_client_auth()
         }
     };
-    builder(tls, connect).build().map_err(|error| HttpClientError::Setup(transport(error)))
+    builder(tls, ConnectLimit { timeout: connect, last_check: None })
+        .build()
+        .map_err(|error| HttpClientError::Setup(transport(error)))
 }
 
 fn exchange_error(error: reqwest::Error, timeout: Duration) -> ExchangeError {
@@ -159,7 +164,7 @@ async fn body(
 ///
 /// Every request is sent once and on a new connection: on a kept connection that is dead, it is unknown whether the
 /// token was spent. Redirects are not followed, and the environment is not read except as [`system_roots`] describes.
-fn builder(tls: ClientConfig, connect: Duration) -> ClientBuilder {
+fn builder(tls: ClientConfig, connect: ConnectLimit) -> ClientBuilder {
     let here = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
     let here = here.map(|address| SocketAddr::new(address, 0));
     reqwest::Client::builder()
@@ -169,7 +174,7 @@ fn builder(tls: ClientConfig, connect: Duration) -> ClientBuilder {
         .referer(false)
         .retry(retry::never())
         .pool_max_idle_per_host(0)
-        .connector_layer(ConnectTimeout(connect))
+        .connector_layer(connect)
         // `localhost` is this machine, whatever a resolver says; port 0 means the URL's port.
         .resolve_to_addrs(LOCALHOST, &here)
         .default_headers(headers())

@@ -82,7 +82,7 @@ pub use self::route::{ProbeResponse, ProxyRoute, Route, TrustRoots};
 pub use self::token::{
     InvalidTokenResponse, Refresh, Revocation, RevocationOutcome, StaleTokenReason, TokenResponse,
 };
-use self::wire::HttpClient;
+use self::wire::{ConnectLimit, HttpClient, LastCheck};
 pub use self::workspace::{Workspace, WorkspaceError};
 use crate::backoff::{exponential, jittered};
 use crate::config::{Environment, Network};
@@ -101,6 +101,7 @@ pub struct Authority(Arc<AuthorityShared>);
 struct AuthorityShared {
     network: Network,
     deadlines: Deadlines,
+    last_check: Option<LastCheck>,
     plain: OnceLock<Box<dyn HttpClient>>,
     secure: OnceLock<Box<dyn HttpClient>>,
 }
@@ -136,9 +137,18 @@ impl Authority {
     /// As [`Self::new`], with other time limits.
     #[must_use]
     pub fn with_deadlines(environment: &Environment, deadlines: Deadlines) -> Self {
+        Self::with_limits(environment, deadlines, None)
+    }
+
+    /// As [`Self::with_deadlines`]; a request that `last_check` refuses fails with [`Error::Transient`], unsent.
+    pub(crate) fn with_limits(
+        environment: &Environment,
+        deadlines: Deadlines,
+        last_check: Option<LastCheck>,
+    ) -> Self {
         let network = environment.network.clone();
         let (plain, secure) = (OnceLock::new(), OnceLock::new());
-        Self(Arc::new(AuthorityShared { network, deadlines, plain, secure }))
+        Self(Arc::new(AuthorityShared { network, deadlines, last_check, plain, secure }))
     }
 
     #[cfg(feature = "testing")]
@@ -149,7 +159,7 @@ impl Authority {
     ) -> Self {
         let (network, deadlines) = (environment.network.clone(), Deadlines::default());
         let (plain, secure) = (OnceLock::from(plain), OnceLock::from(secure));
-        Self(Arc::new(AuthorityShared { network, deadlines, plain, secure }))
+        Self(Arc::new(AuthorityShared { network, deadlines, last_check: None, plain, secure }))
     }
 
     /// Spends a refresh token with a single request and no retry.
@@ -237,16 +247,13 @@ impl Authority {
 
     /// Returns the client for `endpoint`. After a failure the next call tries again: the user may have fixed the cause.
     fn client(&self, endpoint: &Endpoint) -> Result<&dyn HttpClient, HttpClientError> {
-        let AuthorityShared { network, deadlines, plain, secure } = &*self.0;
+        let AuthorityShared { network, deadlines, last_check, plain, secure } = &*self.0;
         let client = if endpoint.is_plain() { plain } else { secure };
         if let Some(client) = client.get() {
             return Ok(&**client);
         }
-        let made = if endpoint.is_plain() {
-            client::plain(deadlines.connect)?
-        } else {
-            client::secure(network, deadlines.connect)?
-        };
+        let limit = ConnectLimit { timeout: deadlines.connect, last_check: last_check.clone() };
+        let made = if endpoint.is_plain() { client::plain(limit)? } else { client::secure(network, limit)? };
         // Another thread may have stored its client first.
         Ok(&**client.get_or_init(|| made))
     }

@@ -1,16 +1,14 @@
 //! What stands for the HTTP client without the feature `http`: nothing is ever sent.
 
-use std::time::Duration;
-
 use super::error::HttpClientError;
-use super::wire::HttpClient;
+use super::wire::{ConnectLimit, HttpClient};
 use crate::config::Network;
 
-pub(super) fn secure(_: &Network, _: Duration) -> Result<Box<dyn HttpClient>, HttpClientError> {
+pub(super) fn secure(_: &Network, _: ConnectLimit) -> Result<Box<dyn HttpClient>, HttpClientError> {
     Err(HttpClientError::NotBuilt)
 }
 
-pub(super) fn plain(_: Duration) -> Result<Box<dyn HttpClient>, HttpClientError> {
+pub(super) fn plain(_: ConnectLimit) -> Result<Box<dyn HttpClient>, HttpClientError> {
     Err(HttpClientError::NotBuilt)
 }
 

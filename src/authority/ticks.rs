@@ -1,4 +1,5 @@
-//! Timeouts that do not count the time in which the process was stopped or the machine was suspended.
+//! Timeouts that do not count the time in which the process was stopped or the machine was suspended, and the last check
+//! before a request.
 
 use std::io::{Error, ErrorKind};
 use std::pin::Pin;
@@ -7,6 +8,8 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 use tower_service::Service;
+
+use super::wire::ConnectLimit;
 
 /// The length of one sleep; a stop or a suspension costs one tick at most.
 const TICK: Duration = Duration::from_secs(1);
@@ -26,30 +29,27 @@ pub(super) async fn elapsed(limit: Duration) {
     tokio::time::sleep(FINAL_POLL).await;
 }
 
-/// A connector layer that limits the time of connecting, TLS included, in ticks. reqwest's own connect timeout is a
-/// plain timer, which fires as soon as a stopped process continues.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ConnectTimeout(pub(super) Duration);
-
-/// A connector with a [`ConnectTimeout`].
-#[derive(Clone, Debug)]
-pub(super) struct TimeoutConnector<C> {
+/// A connector with a [`ConnectLimit`].
+#[derive(Clone)]
+pub(super) struct LimitedConnector<C> {
     connector: C,
-    timeout: Duration,
+    limit: ConnectLimit,
 }
 
-impl<C> Layer<C> for ConnectTimeout {
-    type Service = TimeoutConnector<C>;
+/// Limits the time of connecting in ticks. reqwest's own connect timeout is a plain timer, which fires as soon as a
+/// stopped process continues.
+impl<C> Layer<C> for ConnectLimit {
+    type Service = LimitedConnector<C>;
 
-    fn layer(&self, connector: C) -> TimeoutConnector<C> {
-        TimeoutConnector { connector, timeout: self.0 }
+    fn layer(&self, connector: C) -> LimitedConnector<C> {
+        LimitedConnector { connector, limit: self.clone() }
     }
 }
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, Cause>> + Send>>;
 
-impl<C, To> Service<To> for TimeoutConnector<C>
+impl<C, To> Service<To> for LimitedConnector<C>
 where
     C: Service<To, Error = Cause>,
     C::Future: Send + 'static,
@@ -63,11 +63,18 @@ where
     }
 
     fn call(&mut self, to: To) -> Self::Future {
-        let (connecting, timeout) = (self.connector.call(to), self.timeout);
+        let connecting = self.connector.call(to);
+        let ConnectLimit { timeout, last_check } = self.limit.clone();
         Box::pin(async move {
             tokio::select! {
                 biased;
-                connected = connecting => connected,
+                connected = connecting => match last_check {
+                    Some(check) if !check() => {
+                        let why = "connected too late, so the request was not sent";
+                        Err(Error::new(ErrorKind::TimedOut, why).into())
+                    }
+                    _ => connected,
+                },
                 () = elapsed(timeout) => {
                     let why = format!("not connected within {timeout:?}");
                     Err(Error::new(ErrorKind::TimedOut, why).into())

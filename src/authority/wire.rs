@@ -1,6 +1,7 @@
 //! Requests and responses, whatever sends them.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,18 @@ pub(super) type Exchange<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, 
 pub(super) trait HttpClient: Send + Sync {
     /// Sends `request` once and waits for the last byte of the response, at most `timeout`.
     fn exchange(&self, request: HttpRequest, timeout: Duration) -> Exchange<'_>;
+}
+
+/// Says whether a request may still be sent. It is called when the connection is there, immediately before the request
+/// is written.
+pub(crate) type LastCheck = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What a client asks of every connection.
+#[derive(Clone)]
+pub(super) struct ConnectLimit {
+    /// The time limit, TLS included.
+    pub(super) timeout: Duration,
+    pub(super) last_check: Option<LastCheck>,
 }
 
 /// A request. The client adds the headers that all requests have.

@@ -7,7 +7,7 @@ use codex_auth_platform::private_file::{self, Links};
 use codex_auth_platform::process;
 
 use super::inspection::{
-    EntryRole, FolderAccess, HeldLock, HomeEntry, Leftover, commit_locks, files, inspect,
+    EntryRole, FolderAccess, HeldLock, HomeEntry, Leftover, commit_locks, files, inspect, replaced_files,
 };
 use crate::config::Environment;
 use crate::home::Home;
@@ -117,12 +117,14 @@ pub fn fix(home: &Home, environment: &Environment) -> Result<(), Error> {
         private_file::repair(&path, Links::Refuse)?;
     }
     let is_handed_in = FileStore::new(lease.home().clone(), None).is_handed_in();
-    for (path, links) in files(lease.home(), lease.target()) {
-        if is_handed_in && path == lease.home().document() {
-            continue;
+    let is_changed = |path: &PathBuf| !(is_handed_in && *path == lease.home().document());
+    for (path, links) in replaced_files(lease.home(), lease.target()) {
+        if is_changed(&path) {
+            private_file::remove_leftovers(&path, links);
         }
-        private_file::remove_leftovers(&path, links);
-        if private_file::ownership(&path, links)?.is_some() && path != lease.home().config() {
+    }
+    for (path, links) in files(lease.home(), lease.target()) {
+        if is_changed(&path) && path != lease.home().config() {
             private_file::repair(&path, links)?;
         }
     }

@@ -141,15 +141,33 @@ pub(super) fn inspect(home: &Home) -> Result<HomeInspection, Error> {
 }
 
 /// Returns every file that is replaced atomically, and whether links to it are followed.
-pub(super) fn files(home: &Home, target: &DocumentTarget) -> [(PathBuf, Links); 5] {
+pub(super) fn replaced_files(home: &Home, target: &DocumentTarget) -> [(PathBuf, Links); 4] {
     let records = target.records();
     [
         (home.document(), Links::Follow),
         (home.config(), Links::Follow),
         (records.state(), Links::Refuse),
         (records.rescue(), Links::Refuse),
-        (target.folder().refresh_lock(), Links::Refuse),
     ]
+}
+
+/// Returns the document, the configuration and all of our own files, and whether links to each are followed.
+pub(super) fn files(home: &Home, target: &DocumentTarget) -> Vec<(PathBuf, Links)> {
+    let mut files = vec![(home.document(), Links::Follow), (home.config(), Links::Follow)];
+    let records = target.records();
+    let mut folders = vec![target.folder().folder(), records.folder().to_owned(), records.history()];
+    folders.dedup();
+    for folder in folders {
+        let names = private_file::names(&folder).unwrap_or_default();
+        let paths = names.into_iter().map(|name| folder.join(name));
+        // Not the folders in it: users of an export may enter that of the socket.
+        files.extend(paths.filter(|path| is_file(path)).map(|path| (path, Links::Refuse)));
+    }
+    files
+}
+
+fn is_file(path: &Path) -> bool {
+    matches!(private_file::stamp(path, Links::Refuse), Ok(Some(_)))
 }
 
 /// Returns the commit locks in folders that other users can enter but not write to. In others they are either out of
@@ -203,14 +221,13 @@ fn locks(home: &Home, target: &DocumentTarget) -> Vec<(PathBuf, LockState)> {
 
 fn leftovers(home: &Home, target: &DocumentTarget, locks: &[(PathBuf, LockState)]) -> Vec<Leftover> {
     let mut found = Vec::new();
-    for (path, links) in files(home, target) {
+    for (path, links) in replaced_files(home, target) {
         found.extend(private_file::leftovers(&path, links).into_iter().map(Leftover::Temporary));
     }
-    let is_there = |path: &Path| matches!(private_file::stamp(path, Links::Refuse), Ok(Some(_)));
     let records = target.records();
     found.extend(rescue::rescue_files(&records).into_iter().map(Leftover::Rescue));
     let backup = with_suffix(&target.document(), ".bak");
-    if is_there(&backup) {
+    if is_file(&backup) {
         found.push(Leftover::Backup(backup));
     }
     for (path, state) in locks {

@@ -13,6 +13,7 @@ mod json;
 mod mode;
 mod new;
 mod salvage;
+mod schedule;
 mod tokens;
 
 pub use self::auth_document::{AuthDocument, Revision};

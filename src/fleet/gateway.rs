@@ -217,12 +217,13 @@ impl Gateway {
         body: &Bytes,
     ) -> Result<Response, AttemptError> {
         let token = self.token(endpoint).await?;
-        let response = self.send(endpoint, method, body.clone(), token.as_ref()).await?;
-        if response.status() == StatusCode::OK {
-            return Ok(response);
-        }
-        let error = self.refusal(endpoint, response).await;
-        if matches!(error, AttemptError::TokenEnded) {
+        let error = match self.send(endpoint, method, body.clone(), token.as_ref()).await {
+            Ok(response) if response.status() == StatusCode::OK => return Ok(response),
+            Ok(response) => self.refusal(endpoint, response).await,
+            Err(error) => error,
+        };
+        // An etcd that was restored from a backup waits for the revision of the token before it refuses it.
+        if matches!(error, AttemptError::TokenEnded | AttemptError::Unclear(EtcdFailure::TimedOut(_))) {
             let mut current = self.token.lock().await;
             // Another call may have got a new one already.
             if *current == token {

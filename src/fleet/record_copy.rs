@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use codex_auth_platform::private_file::{self, FileMode, Links, MountPolicy};
 
-use super::record_error::CopyError;
-use super::sealed::{FleetKey, SealedRecord};
+use super::fleet_keys::FleetKeys;
+use super::record_error::{CopyError, InvalidRecord};
+use super::sealed::SealedRecord;
 
 /// The maximum length of the file.
 const MAX_BYTES: u64 = 512 * 1024;
@@ -19,14 +20,17 @@ pub struct RecordCopy {
 }
 
 impl RecordCopy {
-    /// Reads the copy at `path`, if there is one.
+    /// Reads the copy at `path`, if there is one. One that is sealed with an older key than `keys` counts as none.
     ///
     /// # Errors
     /// [`CopyError::File`], [`CopyError::Invalid`].
-    pub fn load(path: &Path, key: &FleetKey, fleet: &str) -> Result<Self, CopyError> {
+    pub fn load(path: &Path, keys: &FleetKeys) -> Result<Self, CopyError> {
         let contents = private_file::read(path, MAX_BYTES, Links::Refuse)?;
-        let newest =
-            contents.map(|contents| SealedRecord::open(contents.bytes.to_vec(), key, fleet)).transpose();
+        let newest = match contents.map(|contents| keys.open(contents.bytes.to_vec())).transpose() {
+            // The host has left, and joined again with a later key.
+            Err(InvalidRecord::OtherEpoch { sealed, key }) if sealed < key => Ok(None),
+            newest => newest,
+        };
         let newest = newest.map_err(|source| CopyError::Invalid { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), newest })
     }

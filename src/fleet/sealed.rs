@@ -71,6 +71,44 @@ impl FleetKey {
         self.epoch
     }
 
+    /// Encrypts `content`. The result begins with `magic` and the epoch.
+    pub(super) fn seal(
+        &self,
+        magic: &[u8],
+        mut content: Zeroizing<Vec<u8>>,
+        fleet: &str,
+    ) -> Result<Vec<u8>, InvalidRecord> {
+        let mut nonce = [0; NONCE_LENGTH];
+        getrandom::fill(&mut nonce).map_err(|_| InvalidRecord::Cipher)?;
+        let tag = self.key.seal(nonce, &associated(magic, self.epoch, fleet), &mut content);
+        let tag = tag.ok_or(InvalidRecord::Cipher)?;
+        Ok([magic, &self.epoch.to_be_bytes(), &nonce, &content, &tag].concat())
+    }
+
+    /// Decrypts what [`Self::seal`] returned.
+    pub(super) fn open(
+        &self,
+        magic: &[u8],
+        bytes: &[u8],
+        fleet: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, InvalidRecord> {
+        let epoch = epoch_of(magic, bytes)?;
+        if epoch != self.epoch {
+            return Err(InvalidRecord::OtherEpoch { sealed: epoch, key: self.epoch });
+        }
+        let sealed = bytes.get(magic.len() + size_of::<u64>()..).filter(|_| bytes.len() <= MAX_LENGTH);
+        let (nonce, sealed) =
+            sealed.and_then(|sealed| sealed.split_first_chunk()).ok_or(InvalidRecord::Unsealed)?;
+        if sealed.len() < TAG_LENGTH {
+            return Err(InvalidRecord::Unsealed);
+        }
+        let mut content = Zeroizing::new(sealed.to_vec());
+        let plain = self.key.open(*nonce, &associated(magic, epoch, fleet), &mut content);
+        let length = plain.ok_or(InvalidRecord::WrongKey)?.len();
+        content.truncate(length);
+        Ok(content)
+    }
+
     fn of(epoch: u64, bytes: Zeroizing<[u8; KEY_LENGTH]>) -> Option<Self> {
         let key = Key::parse(bytes.as_ref())?;
         Some(Self { epoch, bytes, key })
@@ -93,12 +131,7 @@ impl SealedRecord {
         if epoch != key.epoch {
             return Err(InvalidRecord::OtherEpoch { sealed: epoch, key: key.epoch });
         }
-        let mut nonce = [0; NONCE_LENGTH];
-        getrandom::fill(&mut nonce).map_err(|_| InvalidRecord::Cipher)?;
-        let mut content = record.to_json();
-        let tag = key.key.seal(nonce, &associated(epoch, fleet), &mut content);
-        let tag = tag.ok_or(InvalidRecord::Cipher)?;
-        let bytes = [MAGIC, &epoch.to_be_bytes(), &nonce, &content, &tag].concat();
+        let bytes = key.seal(MAGIC, record.to_json(), fleet)?;
         Ok(Self { bytes, record })
     }
 
@@ -107,24 +140,19 @@ impl SealedRecord {
     /// # Errors
     /// Every [`InvalidRecord`] but [`InvalidRecord::Name`] and [`InvalidRecord::Cipher`].
     pub fn open(bytes: Vec<u8>, key: &FleetKey, fleet: &str) -> Result<Self, InvalidRecord> {
-        let sealed = bytes.strip_prefix(MAGIC).filter(|_| bytes.len() <= MAX_LENGTH);
-        let (epoch, sealed) =
-            sealed.and_then(|sealed| sealed.split_first_chunk()).ok_or(InvalidRecord::Unsealed)?;
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LENGTH>().ok_or(InvalidRecord::Unsealed)?;
-        let epoch = u64::from_be_bytes(*epoch);
-        if epoch != key.epoch {
-            return Err(InvalidRecord::OtherEpoch { sealed: epoch, key: key.epoch });
-        }
-        if sealed.len() < TAG_LENGTH {
-            return Err(InvalidRecord::Unsealed);
-        }
-        let mut content = Zeroizing::new(sealed.to_vec());
-        let plain = key.key.open(*nonce, &associated(epoch, fleet), &mut content);
-        let record = SharedRecord::parse(plain.ok_or(InvalidRecord::WrongKey)?)?;
-        if record.order().epoch != epoch {
+        let record = SharedRecord::parse(&key.open(MAGIC, &bytes, fleet)?)?;
+        if record.order().epoch != key.epoch {
             return Err(InvalidRecord::Malformed);
         }
         Ok(Self { bytes, record })
+    }
+
+    /// Returns the epoch of the key that sealed `bytes`, by their own account.
+    ///
+    /// # Errors
+    /// [`InvalidRecord::Unsealed`].
+    pub fn epoch_of(bytes: &[u8]) -> Result<u64, InvalidRecord> {
+        epoch_of(MAGIC, bytes)
     }
 
     /// Returns the value in etcd.
@@ -140,7 +168,13 @@ impl SealedRecord {
     }
 }
 
-/// Binds a sealed record to its fleet and epoch.
-fn associated(epoch: u64, fleet: &str) -> Vec<u8> {
-    [MAGIC, &epoch.to_be_bytes(), fleet.as_bytes()].concat()
+/// Binds what is sealed to its kind, fleet and epoch.
+fn associated(magic: &[u8], epoch: u64, fleet: &str) -> Vec<u8> {
+    [magic, &epoch.to_be_bytes(), fleet.as_bytes()].concat()
+}
+
+/// Returns the epoch of the key that sealed `bytes`, which begin with `magic`.
+pub(super) fn epoch_of(magic: &[u8], bytes: &[u8]) -> Result<u64, InvalidRecord> {
+    let epoch = bytes.strip_prefix(magic).and_then(|sealed| sealed.first_chunk());
+    epoch.map(|epoch| u64::from_be_bytes(*epoch)).ok_or(InvalidRecord::Unsealed)
 }

@@ -244,7 +244,7 @@ impl From<Header> for ClusterState {
 
 impl From<KeyValue> for SharedValue {
     fn from(value: KeyValue) -> Self {
-        let KeyValue { value, mod_revision, lease } = value;
+        let KeyValue { value, mod_revision, lease, .. } = value;
         Self { bytes: value.0, mod_revision, lease: (lease != 0).then_some(SharedLease(lease)) }
     }
 }

@@ -62,6 +62,7 @@ pub(super) struct Header {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct KeyValue {
+    pub(super) key: Base64,
     pub(super) value: Base64,
     #[serde(alias = "modRevision", deserialize_with = "integer")]
     pub(super) mod_revision: i64,

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::label::{Label, ProcessLabel};
+use super::store_name;
 use crate::config::StoreKind;
 use crate::secret::Fingerprint;
 
@@ -137,6 +138,11 @@ pub enum HistoryEvent {
     KeeperStopped,
     /// A keeper that stood by became the keeper of the home.
     KeeperTookOver,
+    /// Something happened between this host and the fleet that shares its login.
+    Fleet {
+        /// What.
+        change: FleetChange,
+    },
     /// New tokens were found that a killed process had received and not stored.
     RescueFound {
         /// The spent token.
@@ -280,6 +286,28 @@ recorded_enum! {
 }
 
 recorded_enum! {
+    /// What happened between a host and its fleet.
+    FleetChange {
+        /// The host has the login of the fleet from now on.
+        Joined,
+        /// Another access token of the fleet was stored.
+        Received,
+        /// A login that was stored here became that of the fleet.
+        Shared,
+        /// The fleet was logged out, so its login was removed here.
+        LoggedOut,
+        /// A program has logged out here, so the fleet does not serve the host any more.
+        Left,
+        /// A program has logged in to another account here, so the fleet does not serve the host any more.
+        Detached,
+        /// The host cannot take part: etcd cannot be reached, or its key was changed.
+        Unreachable,
+        /// The host takes part again.
+        Reachable,
+    }
+}
+
+recorded_enum! {
     /// Why a token was revoked.
     RevocationCause {
         /// A logout.
@@ -334,47 +362,5 @@ recorded_enum! {
         NoSpace,
         /// Its content is not a login.
         Unparsable,
-    }
-}
-
-mod store_name {
-    //! Encodes a store by our own name for it.
-
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    use crate::config::StoreKind;
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference to the field")]
-    pub(super) fn serialize<S: Serializer>(store: &StoreKind, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(store.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StoreKind, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        StoreKind::from_name(&name).ok_or_else(|| D::Error::custom("unknown store"))
-    }
-
-    pub(super) mod optional {
-        use serde::{Deserialize as _, Deserializer, Serializer};
-
-        use crate::config::StoreKind;
-
-        #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-        pub(in super::super) fn serialize<S: Serializer>(
-            store: &Option<StoreKind>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            match store {
-                Some(kind) => serializer.serialize_str(kind.as_str()),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Option<StoreKind>, D::Error> {
-            Ok(Option::<String>::deserialize(deserializer)?.and_then(|name| StoreKind::from_name(&name)))
-        }
     }
 }

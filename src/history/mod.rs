@@ -16,11 +16,12 @@ mod event;
 mod file;
 mod label;
 mod record;
+mod store_name;
 mod words;
 
 pub use self::cursor::HistoryCursor;
 pub use self::event::{
-    ForeignChange, HistoryEvent, LoginOwnerChange, LogoutResult, RecordedReason, RefreshFailure,
+    FleetChange, ForeignChange, HistoryEvent, LoginOwnerChange, LogoutResult, RecordedReason, RefreshFailure,
     RefusalCause, RescueLoss, RevocationCause, StoreFailure,
 };
 pub use self::file::{History, HistoryContent, SEGMENT_BYTES};

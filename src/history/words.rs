@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::event::{
-    ForeignChange, HistoryEvent, LoginOwnerChange, LogoutResult, RecordedReason, RefreshFailure,
+    FleetChange, ForeignChange, HistoryEvent, LoginOwnerChange, LogoutResult, RecordedReason, RefreshFailure,
     RefusalCause, RescueLoss, RevocationCause, StoreFailure,
 };
 use crate::secret::Fingerprint;
@@ -29,6 +29,7 @@ impl HistoryEvent {
             Self::KeeperStarted => "keeper started",
             Self::KeeperStopped => "keeper stopped",
             Self::KeeperTookOver => "keeper took over",
+            Self::Fleet { .. } => "fleet",
             Self::RescueFound { .. } => "rescue found",
             Self::RescueRecovered { .. } => "rescue recovered",
             Self::RescueLost { .. } => "rescue lost",
@@ -79,6 +80,7 @@ impl fmt::Display for HistoryEvent {
             Self::Migrated { to, .. } => write!(f, "to the {to} store"),
             Self::AccountSwitched { from: Some(from), to } => write!(f, "from {from} to {to}"),
             Self::AccountSwitched { from: None, to } => write!(f, "to {to}"),
+            Self::Fleet { change } => f.write_str(change.words()),
             Self::RescueFound { spent, received } | Self::RescueRecovered { spent, received } => {
                 write!(f, "{spent} → {}", text(*received, "the same"))
             }
@@ -162,6 +164,24 @@ impl ForeignChange {
             Self::OldCopy => "an old copy of the login is stored",
             Self::Removed => "another program has removed the login",
             Self::Other => "another program has changed the login",
+        }
+    }
+}
+
+impl FleetChange {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Joined => "this host has the login of its fleet",
+            Self::Received => "a new access token of the fleet was stored",
+            Self::Shared => "the login of this host became that of its fleet",
+            Self::LoggedOut => "the fleet was logged out",
+            Self::Left => "a program has logged out here; the fleet does not serve this host any more",
+            Self::Detached => {
+                "another account has logged in here; the fleet does not serve this host any more"
+            }
+            Self::Unreachable => "this host cannot take part; its token is used until it expires",
+            Self::Reachable => "this host takes part again",
+            Self::Other => "something else happened",
         }
     }
 }

@@ -8,7 +8,6 @@ use codex_auth_platform::filesystem::{self, Presence};
 use codex_auth_platform::private_file::{self, Links, Stamp};
 use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::task::{AbortHandle, JoinSet};
-use tracing::Instrument as _;
 
 use super::file_watch::FileWatch;
 use super::shared::Refresher;
@@ -120,7 +119,7 @@ impl AccountKeepers {
             }
             while self.tasks.try_join_next().is_some() {}
             tokio::select! {
-                () = changes.next() => {}
+                () = changes.next_or_round() => {}
                 () = &mut ended => break,
             }
         }
@@ -180,8 +179,7 @@ impl std::fmt::Debug for AccountKeepers {
 async fn keep_account(context: Arc<KeeperContext>, home: Home, name: Receiver<AccountName>) {
     let [mut pause, longest] = RETRY_PAUSES;
     loop {
-        let span = tracing::info_span!("account", name = %*name.borrow());
-        match keep_once(&context, &home, &name).instrument(span).await {
+        match under_its_name(keep_once(&context, &home, &name), name.clone()).await {
             Ok(()) => return,
             Err(error) => tracing::warn!(%error, "account {} is not kept", *name.borrow()),
         }
@@ -190,6 +188,21 @@ async fn keep_account(context: Arc<KeeperContext>, home: Home, name: Receiver<Ac
             () = until_closed(name.clone()) => return,
         }
     }
+}
+
+/// Completes `work` in a span of the log with the name of the account, which may change meanwhile.
+async fn under_its_name<T>(work: impl Future<Output = T>, mut name: Receiver<AccountName>) -> T {
+    let span = |name: &AccountName| tracing::info_span!("account", %name);
+    let mut current = span(&name.borrow_and_update());
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(move |context| {
+        if name.has_changed().is_ok_and(|is_changed| is_changed) {
+            current = span(&name.borrow_and_update());
+        }
+        let _entered = current.enter();
+        work.as_mut().poll(context)
+    })
+    .await
 }
 
 async fn keep_once(context: &KeeperContext, home: &Home, name: &Receiver<AccountName>) -> Result<(), Error> {

@@ -8,6 +8,8 @@ use codex_auth_platform::peer::{self, OtherListeners};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "fleet")]
+use super::member_task::MemberTask;
 use super::response::{IssuedToken, KeeperRefusal, KeeperStatus};
 use crate::config::Environment;
 use crate::home::Home;
@@ -77,6 +79,14 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Returns whether the keeper has accepted the connection but not responded.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. }
+            if matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+    }
+}
+
 impl Client {
     /// Returns a client of the socket at `path`, whose keeper may run as this user, as root, or as the owner of the
     /// socket's folder if no other user can write there.
@@ -124,6 +134,18 @@ impl Client {
                 self.get(&format!("{path}wait=yes"), REFRESH_TIMEOUT)
             }
         }
+    }
+
+    /// Carries out `task` in the fleet of the keeper's home. Blocks for as long as a refresh takes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    #[cfg(feature = "fleet")]
+    pub(super) fn take_part(&self, task: MemberTask) -> Result<(), ClientError> {
+        self.await_status()?;
+        let task = serde_json::to_string(&task).unwrap_or_default();
+        let task: String = form_urlencoded::byte_serialize(task.as_bytes()).collect();
+        self.get::<serde_json::Value>(&format!("/v1/fleet?task={task}"), REFRESH_TIMEOUT).map(drop)
     }
 
     /// Returns the status, also of a keeper that takes over from one that has just exited.

@@ -72,7 +72,8 @@ impl ExportServer {
     /// removed export is noticed at once. A document or folder that was removed or replaced returns within a second.
     pub(super) async fn serve(mut self) -> Infallible {
         let mut snapshots = self.shared.manager.subscribe();
-        let mut list = FileWatch::of(vec![self.shared.home.export_list()], &self.shared.files);
+        let places = vec![self.shared.home.export_list(), self.shared.home.runs()];
+        let mut list = FileWatch::of(places, &self.shared.files);
         let mut folders: Option<(Vec<PathBuf>, FileWatch)> = None;
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
@@ -105,9 +106,15 @@ impl ExportServer {
                 match &mut folders {
                     Some((_, watch)) => {
                         tokio::time::sleep_until(earliest).await;
-                        watch.next().await;
+                        watch.next_or_round().await;
                     }
                     None => std::future::pending().await,
+                }
+            };
+            let list_change = async {
+                match is_idle {
+                    true => list.next().await,
+                    false => list.next_or_round().await,
                 }
             };
             let next_sweep = async {
@@ -121,7 +128,7 @@ impl ExportServer {
                 changed = snapshots.changed() => if changed.is_err() {
                     std::future::pending::<()>().await;
                 },
-                () = list.next() => {}
+                () = list_change => {}
                 () = folder_change => {}
             }
         }

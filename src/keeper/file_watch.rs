@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use codex_auth_platform::private_file::{self, Stamp};
 use tokio::sync::watch::{Receiver, Sender};
 
-use crate::watch::{WatchAnswer, WatchMember, WatchRegistration, WatchThread, WatchWake, WatchedFiles};
+use crate::watch::{
+    FALLBACK_POLL_INTERVAL, WatchAnswer, WatchMember, WatchRegistration, WatchThread, WatchWake, WatchedFiles,
+};
 
 /// Reports that a file may have been changed, removed or replaced. Ends when it is dropped.
 pub(super) struct FileWatch {
@@ -14,6 +17,8 @@ pub(super) struct FileWatch {
 
 struct FileMember {
     files: Vec<PathBuf>,
+    /// At the last report. A round of checks wakes no task for files that are as before.
+    stamps: Option<Vec<Option<Stamp>>>,
     changed: Sender<()>,
 }
 
@@ -22,8 +27,12 @@ impl WatchMember for FileMember {
         self.files.clone()
     }
 
-    fn wake(&mut self, _reason: WatchWake) -> WatchAnswer {
-        let _ = self.changed.send(());
+    fn wake(&mut self, reason: WatchWake) -> WatchAnswer {
+        let stamps = Some(self.files.iter().map(|file| private_file::stamp_of_any(file)).collect());
+        if reason > WatchWake::Round || self.stamps != stamps {
+            self.stamps = stamps;
+            let _ = self.changed.send(());
+        }
         WatchAnswer { due: None, files: WatchedFiles::Same }
     }
 }
@@ -31,14 +40,19 @@ impl WatchMember for FileMember {
 impl FileWatch {
     pub(super) fn of(files: Vec<PathBuf>, thread: &WatchThread) -> Self {
         let (sender, changed) = tokio::sync::watch::channel(());
-        let registration = thread.add(|_| Box::new(FileMember { files, changed: sender }));
+        let registration = thread.add(|_| Box::new(FileMember { files, stamps: None, changed: sender }));
         Self { changed, _registration: registration }
     }
 
-    /// Waits for the next report. There is one at least every 30 s. Cancel-safe.
+    /// Waits for the next report. Cancel-safe.
     pub(super) async fn next(&mut self) {
         if self.changed.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// As [`Self::next`], for [`FALLBACK_POLL_INTERVAL`] at most, for a caller that has something to try again.
+    pub(super) async fn next_or_round(&mut self) {
+        let _ = tokio::time::timeout(FALLBACK_POLL_INTERVAL, self.next()).await;
     }
 }

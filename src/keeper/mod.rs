@@ -17,6 +17,13 @@ mod export;
 mod export_list;
 mod exports;
 mod file_watch;
+#[cfg(feature = "fleet")]
+pub mod member;
+#[cfg(not(feature = "fleet"))]
+#[path = "no_member.rs"]
+mod member;
+#[cfg(feature = "fleet")]
+mod member_task;
 mod private_home;
 mod publication;
 mod query;
@@ -25,6 +32,7 @@ mod schedule;
 mod shared;
 mod singleton;
 mod socket;
+mod state;
 mod unserved;
 
 use std::sync::Arc;
@@ -39,6 +47,7 @@ pub use self::client::{Client, ClientError, RefreshPolicy};
 pub use self::export::{Export, ExportError, ExportOptions, ExportedLogin};
 pub use self::export_list::ExportList;
 use self::exports::ExportServer;
+use self::member::MemberHandle;
 pub use self::private_home::{PrivateHome, PrivateHomes};
 pub use self::response::{IssuedToken, KeeperAccount, KeeperRefusal, KeeperStatus};
 use self::schedule::{Due, due};
@@ -47,6 +56,7 @@ pub use self::shared::{RefreshFuture, Refresher};
 pub use self::singleton::{Error, KeeperLock, RunningKeeper};
 use self::singleton::{KeeperStart, LockCheck};
 pub use self::socket::KeeperSocket;
+pub use self::state::KeeperState;
 pub use self::unserved::Unserved;
 use crate::backoff::random_fraction;
 use crate::clock::Clock;
@@ -102,7 +112,8 @@ impl Keeper {
         let watch = manager.watch_on(&watches.logins);
         let (home, files, flight) = (lock.home().clone(), watches.files.clone(), Mutex::new(()));
         let spread = random_fraction();
-        let shared = KeeperShared { lock, home, manager, refresher, clock, files, flight, spread };
+        let member = MemberHandle::new();
+        let shared = KeeperShared { lock, home, manager, refresher, clock, files, flight, spread, member };
         Self { shared: Arc::new(shared), watch }
     }
 
@@ -149,6 +160,7 @@ impl Keeper {
             outcome = self.keep() => outcome,
             error = answering => Err(error),
             never = exports.serve() => match never {},
+            never = member::serve(Arc::clone(&self.shared), self.watch.reads()) => match never {},
             () = ended => Ok(()),
         };
         // Held by a running refresh.

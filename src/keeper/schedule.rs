@@ -1,19 +1,8 @@
-//! Computes when a keeper refreshes: early enough that no other program finds the token stale.
+//! Computes when a keeper refreshes a snapshot.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::document::AuthDocument;
 use crate::manager::{Divergence, Snapshot};
-
-/// The share of a token's lifetime that is left when it is refreshed, and the spread that keeps many machines from
-/// refreshing at the same time.
-const MARGIN_SHARE: f64 = 0.10;
-const MARGIN_SHARE_SPREAD: f64 = 0.02;
-/// Codex refreshes in the last five minutes; a keeper does so before.
-const MIN_MARGIN: SignedDuration = SignedDuration::from_mins(10);
-const MIN_MARGIN_SPREAD: SignedDuration = SignedDuration::from_mins(1);
-const MAX_MARGIN: SignedDuration = SignedDuration::from_hours(24);
-const MAX_MARGIN_SPREAD: SignedDuration = SignedDuration::from_hours(1);
 
 /// When a refresh is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +21,7 @@ pub(super) fn due(snapshot: &Snapshot, spread: f64, now: Timestamp) -> Due {
     if let Some(Divergence::OtherAccount(_)) = snapshot.divergence() {
         return Due::Never;
     }
-    let moment = match document.expires_at(now) {
-        Some(end) => end.checked_sub(margin(document, end, spread)),
-        // Codex refreshes a token without expiry after eight days.
-        None => match document.stale_at(now) {
-            Some(stale) => stale.checked_sub(MAX_MARGIN + MAX_MARGIN_SPREAD.mul_f64(spread)),
-            None => return Due::Never,
-        },
-    };
-    let moment = moment.unwrap_or(Timestamp::MIN);
+    let Some(moment) = document.early_refresh_at(spread, now) else { return Due::Never };
     match snapshot.poison() {
         None => Due::At(moment),
         // The authority may accept the token again when the poison has expired.
@@ -48,22 +29,10 @@ pub(super) fn due(snapshot: &Snapshot, spread: f64, now: Timestamp) -> Due {
     }
 }
 
-/// Returns how long before `end` to refresh.
-fn margin(document: &AuthDocument, end: Timestamp, spread: f64) -> SignedDuration {
-    let since_receipt = || document.last_refresh().map(|begin| end.duration_since(begin));
-    let lifetime = document.lifetime().or_else(since_receipt).filter(SignedDuration::is_positive);
-    let least = MIN_MARGIN + MIN_MARGIN_SPREAD.mul_f64(spread);
-    let Some(lifetime) = lifetime else { return least };
-    lifetime
-        .mul_f64(MARGIN_SHARE + MARGIN_SHARE_SPREAD * spread)
-        .max(least)
-        .min(MAX_MARGIN - MAX_MARGIN_SPREAD.mul_f64(spread))
-        .min(lifetime / 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::AuthDocument;
     use crate::manager::Snapshot;
 
     const MINUTE: i64 = 60;
@@ -94,7 +63,7 @@ mod tests {
     fn margins(lifetime: i64) -> [i64; 2] {
         let end = Timestamp::from_second(1_800_000_000 + lifetime).unwrap();
         let document = document(1_800_000_000, Some(end.as_second()));
-        [1.0, 0.0].map(|spread| margin(&document, end, spread).as_secs())
+        [1.0, 0.0].map(|spread| document.early_margin(end, spread).as_secs())
     }
 
     #[test]

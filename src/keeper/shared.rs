@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
+use super::member::MemberHandle;
 use super::schedule::{Due, due};
 use super::singleton::KeeperLock;
 use crate::clock::Clock;
@@ -57,6 +58,8 @@ pub(super) struct KeeperShared {
     pub(super) flight: Mutex<()>,
     /// This keeper's random share of the spread of refresh times, from 0 to 1.
     pub(super) spread: f64,
+    /// Takes part in the fleet of the home.
+    pub(super) member: MemberHandle,
 }
 
 /// Until when a token is not refreshed again after an attempt.

@@ -221,6 +221,10 @@ impl KeeperLock {
             }
             Presence::Present(_) | Presence::Absent => return Err(Error::LockLost),
         }
+        // The lock file was found by the canonical path.
+        if self.home.spelled() == self.home.path() || self.home.is_at_spelling() {
+            return Ok(LockCheck::Held);
+        }
         match self.home.resolve_spelling_again() {
             Ok(now) if now != self.home => Err(Error::Repointed {
                 spelled: self.home.spelled().to_owned(),

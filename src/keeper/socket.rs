@@ -109,9 +109,16 @@ impl KeeperSocket {
         let mut changes = FileWatch::of(vec![self.path.clone()], &shared.files);
         let mut listener = self.registered();
         loop {
+            let change = async {
+                match listener {
+                    Some(_) => changes.next().await,
+                    // It is bound as soon as that is possible.
+                    None => changes.next_or_round().await,
+                }
+            };
             let stream = tokio::select! {
                 stream = accept(listener.as_ref()) => stream,
-                () = changes.next() => {
+                () = change => {
                     let now = filesystem::presence(&self.path);
                     let ours = self.bound.as_ref().and_then(|bound| bound.identity).map(Presence::Present);
                     if now == Presence::Unknown || Some(now) == ours {
@@ -232,7 +239,25 @@ impl Answers {
                 Ok(query) => self.token(query).await,
                 Err(problem) => malformed(problem, StatusCode::BAD_REQUEST),
             },
+            #[cfg(feature = "fleet")]
+            "/v1/fleet" if self.export.is_none() => self.take_part(request.uri().query()).await,
             _ => malformed("the paths are /v1/status and /v1/token", StatusCode::NOT_FOUND),
+        }
+    }
+
+    /// Carries out the task of a command in the fleet of the home.
+    #[cfg(feature = "fleet")]
+    async fn take_part(&self, query: Option<&str>) -> Response<Full<Bytes>> {
+        let query = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let task = query.into_iter().find(|(name, _)| name == "task");
+        let Some(task) = task.and_then(|(_, task)| serde_json::from_str(&task).ok()) else {
+            return malformed("the parameter is task=TASK", StatusCode::BAD_REQUEST);
+        };
+        let outcome = self.shared.member.perform(&self.shared.home, task).await;
+        let _ = self.shared.manager.reload().await;
+        match outcome {
+            Ok(()) => json(StatusCode::OK, &serde_json::json!({"schema": SCHEMA})),
+            Err(failure) => refused(&KeeperRefusal::Failed(failure), StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 

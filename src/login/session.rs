@@ -19,7 +19,7 @@ use crate::document::AuthDocument;
 use crate::failpoint;
 use crate::home::Home;
 use crate::manager;
-use crate::store::{self, LockDeadline, Stores, Waiting};
+use crate::store::{self, ChoiceReason, LockDeadline, Stores, Waiting};
 
 /// One login into one home, from the checks before the user is asked to the revocation of the login that it replaced.
 ///
@@ -63,6 +63,13 @@ impl LoginSession {
         }))
     }
 
+    /// Reports that the store is the one of all accounts, and not one that the user named.
+    #[must_use]
+    pub fn with_store_of_accounts(mut self) -> Self {
+        self.0.choice.reason = ChoiceReason::SharedByAccounts;
+        self
+    }
+
     /// Checks that a login into the home of `stores` would stay: that it is neither the private home of a run, nor one
     /// whose login a keeper elsewhere hands in.
     ///
@@ -72,7 +79,7 @@ impl LoginSession {
         let home = stores.home();
         let reason = match () {
             () if home.is_of_run() => HandedInHome::PrivateHome,
-            () if stores.file().is_handed_in() => HandedInHome::Document,
+            () if stores.file().is_handed_in() && !manager::is_member(home) => HandedInHome::Document,
             () => return Ok(()),
         };
         Err(Error::HandedInHome { home: home.path().to_owned(), reason })

@@ -19,6 +19,8 @@ use super::request::{CallerBase, FlightResult, Flights, RefreshReason, RefreshRe
 use super::snapshot::{Snapshot, SnapshotStatus};
 use super::token::Token;
 use super::transaction::Transaction;
+#[cfg(feature = "fleet")]
+use crate::config::Environment;
 use crate::external::{self, Persistence};
 use crate::failpoint;
 use crate::history::History;
@@ -193,6 +195,12 @@ impl AuthManager {
         on_thread(move || Ok(login_status::usability(&engine, &snapshot)))
             .await
             .unwrap_or_else(Usability::Unusable)
+    }
+
+    /// Returns the environment that the login is read with.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.engine.environment
     }
 
     /// Returns the history of the login. Touches no file of it.

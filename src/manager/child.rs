@@ -18,7 +18,7 @@ use codex_auth_platform::process;
 use serde::{Deserialize, Serialize};
 
 use super::error::JobFailure;
-use super::job::{Job, JobOutcome};
+use super::job::{Job, JobHandler, JobOutcome, run_alone};
 use crate::config::{Environment, Overrides};
 use crate::home::Home;
 use crate::remedy::ErrorKind;
@@ -68,6 +68,7 @@ pub struct ChildRunner {
     home: Option<Home>,
     lock_timeout: Option<Duration>,
     logs: bool,
+    handler: JobHandler,
 }
 
 impl ChildRunner {
@@ -81,7 +82,14 @@ impl ChildRunner {
             home: None,
             lock_timeout: None,
             logs: false,
+            handler: run_alone,
         }
+    }
+
+    /// Sets what runs the job if no child process can be started.
+    #[must_use]
+    pub fn handler(self, handler: JobHandler) -> Self {
+        Self { handler, ..self }
     }
 
     /// Sets settings that override `config.toml`.
@@ -165,9 +173,11 @@ impl ChildRunner {
         }
         let home = match &self.home {
             Some(home) => home.clone(),
-            None => store::locate(&environment).map_err(|error| JobFailure::from(&error.into()))?,
+            None => store::locate(&environment)
+                .map_err(|error| JobFailure::from(&super::error::Error::from(error)))?,
         };
-        Ok(job.clone().run(home, &environment, |waiting| {
+        let deadline = LockDeadline::after(environment.lock_timeout);
+        Ok((self.handler)(job.clone(), home, &environment, &deadline, &mut |waiting| {
             on_wait(waiting.waited(), holder(waiting).as_deref());
             ControlFlow::Continue(())
         }))
@@ -259,7 +269,7 @@ fn send_job(child: &mut Child, ready_within: Duration, job: &Job) -> Result<Rece
 pub struct NoJob;
 
 /// Runs the job that [`ChildRunner::run`] sends to `input`, and writes the progress and the outcome to `output`.
-/// `version` is the second argument of the command. A `deadline` that the caller cancels when the parent exits keeps a
+/// `version` is the second argument of the command, and `handler` runs the job. A `deadline` that the caller cancels when the parent exits keeps a
 /// job that only waits from starting later.
 ///
 /// # Errors
@@ -271,6 +281,7 @@ pub fn serve_parent(
     home: Home,
     environment: &Environment,
     deadline: &LockDeadline,
+    handler: JobHandler,
 ) -> Result<(), NoJob> {
     if version != Some(PIPE) {
         return Err(NoJob);
@@ -281,7 +292,7 @@ pub fn serve_parent(
     // Without the line end the parent assumes that the job did not start.
     let request = read.ok().filter(|_| line.ends_with('\n')).and_then(|_| serde_json::from_str(&line).ok());
     let Some(ChildRequest { pipe: PIPE, job }) = request else { return Err(NoJob) };
-    let done = job.run_within(home, environment, deadline, |waiting| {
+    let done = handler(job, home, environment, deadline, &mut |waiting| {
         let millis = waiting.waited().as_millis().try_into().unwrap_or(u64::MAX);
         match write_line(&mut output, &ChildLine::Waiting { millis, holder: holder(waiting) }) {
             Ok(()) => ControlFlow::Continue(()),

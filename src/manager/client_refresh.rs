@@ -111,7 +111,7 @@ impl ClientRefresh {
         if snapshot.status(self.manager.0.engine.clock.now()) != SnapshotStatus::Fresh {
             return;
         }
-        let Some(tokens) = snapshot.document().filter(|_| fingerprint(&snapshot).is_some()) else { return };
+        let Some(tokens) = snapshot.document().filter(|_| snapshot.is_refreshable()) else { return };
         let (Some(token), Some(tokens)) = (tokens.bearer(), tokens.tokens()) else { return };
         let Some(account_id) = &tokens.account_id else { return };
         let checked = tokio::time::timeout(CHECK_TIMEOUT, owners.check(token, account_id)).await;

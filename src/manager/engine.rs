@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::error::Error;
 use super::history::{history_of, record_foreign_change, record_recoveries, record_unavailable};
 use super::read_order::ReadOrder;
+use super::renewal::Renewal;
 use super::snapshot::{Divergence, Snapshot};
 use crate::authority::{self, Authority, Authorization, Endpoint, Issuer, Revocation, client_id};
 use crate::clock::Clock;
@@ -106,7 +107,9 @@ impl Engine {
             let snapshot = Snapshot::from_read(ticket, Some(successor), state).restricted_by(restrictions);
             return Ok((found, snapshot.diverging(Divergence::Uncommitted(error))));
         }
+        let renewal = Renewal::of(stored.as_ref(), &self.home);
         let snapshot = Snapshot::from_read(ticket, stored, state).restricted_by(restrictions);
+        let snapshot = snapshot.renewed_by(renewal);
         Ok((found, snapshot.with_logout_holder(|| store::holder(&self.home))))
     }
 

@@ -173,6 +173,12 @@ impl JobFailure {
         Self { message: message.into(), causes: Vec::new(), kind, remedy: None }
     }
 
+    /// Returns whether it was made from `error`.
+    #[must_use]
+    pub fn is(&self, error: &Error) -> bool {
+        self.kind == error.kind() && self.message == error.to_string()
+    }
+
     /// The outcome does not fit the job.
     pub(super) fn unexpected() -> Self {
         Self::new(ErrorKind::Failed, "unexpected reply from the helper process")

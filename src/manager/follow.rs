@@ -125,7 +125,7 @@ impl WatchMember for LoginFollower {
         let polled = if is_due { self.keychain.poll(&self.manager) } else { WaitOutcome::TimedOut };
         let is_needed = match reason {
             WatchWake::Changed => true,
-            WatchWake::Unknown => self.needs_read(),
+            WatchWake::Round | WatchWake::Unknown => self.needs_read(),
             WatchWake::Due => false,
         };
         let mut files = WatchedFiles::Same;
@@ -138,6 +138,10 @@ impl WatchMember for LoginFollower {
         }
         let again = self.pending.map(|pending| pending.again);
         WatchAnswer { due: again.into_iter().chain(self.keychain.due()).min(), files }
+    }
+
+    fn end_round(&mut self) {
+        self.publish_count();
     }
 }
 

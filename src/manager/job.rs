@@ -69,9 +69,10 @@ impl KeychainAccess {
     }
 }
 
+/// What a job does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum JobTask {
+pub(crate) enum JobTask {
     Freshen,
     Refresh { reason: RefreshReason, base: CallerBase },
     Logout { scope: LogoutScope },
@@ -155,6 +156,13 @@ impl Job {
         Self { task, policy, keychain: KeychainAccess::of_this_process() }
     }
 
+    /// Returns what it does.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn task(&self) -> &JobTask {
+        self.keychain.apply();
+        &self.task
+    }
+
     /// Runs the job on this thread. While another process holds the lease, `on_wait` is called before each further try
     /// and may end the wait; then nothing was changed.
     #[must_use]
@@ -195,7 +203,22 @@ impl Job {
     }
 }
 
-type WaitHook<'a> = dyn FnMut(&Waiting<'_>) -> ControlFlow<()> + 'a;
+/// Runs a job on the calling thread, as [`Job::run_within`] does: what a process does with the jobs of its parent.
+pub type JobHandler = fn(Job, Home, &Environment, &LockDeadline, &mut WaitHook<'_>) -> JobOutcome;
+
+/// Runs a job for a home that is in no fleet.
+pub(super) fn run_alone(
+    job: Job,
+    home: Home,
+    environment: &Environment,
+    deadline: &LockDeadline,
+    on_wait: &mut WaitHook<'_>,
+) -> JobOutcome {
+    job.run_within(home, environment, deadline, on_wait)
+}
+
+/// Called before each further try for the lease; it may end the wait.
+pub type WaitHook<'a> = dyn FnMut(&Waiting<'_>) -> ControlFlow<()> + 'a;
 
 fn freshen(
     engine: &Engine,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::engine::{AccountPolicy, Engine};
 use super::error::{Error, Usability};
+use super::renewal::Renewal;
 use super::request::{CallerBase, RefreshReason};
 use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
 use super::transaction::Transaction;
@@ -50,7 +51,7 @@ impl LoginStatus {
         usability(&self.engine, &self.snapshot)
     }
 
-    /// Returns whether the next use of the login refreshes it: its token is stale and it has a refresh token.
+    /// Returns whether the next use of the login refreshes it: its token is stale and it can be refreshed.
     #[must_use]
     pub fn is_due(&self) -> bool {
         is_due(&self.snapshot, self.engine.clock.now())
@@ -65,10 +66,10 @@ impl LoginStatus {
     }
 }
 
-/// Whether the token of `snapshot` is stale at `now` and has a refresh token.
-pub(super) fn is_due(snapshot: &Snapshot, now: Timestamp) -> bool {
+/// Whether the token of `snapshot` is stale at `now` and can be refreshed.
+pub(crate) fn is_due(snapshot: &Snapshot, now: Timestamp) -> bool {
     matches!(snapshot.status(now), SnapshotStatus::Stale | SnapshotStatus::Expired)
-        && snapshot.fingerprint().is_some()
+        && snapshot.is_refreshable()
 }
 
 /// Returns whether a token of `snapshot` can be obtained. Reads files and the keychain only if its token is not fresh.
@@ -76,7 +77,7 @@ pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
     let now = engine.clock.now();
     let usability = snapshot.usability(now);
     let status = snapshot.status(now);
-    if usability.reason().is_some() || !is_due(snapshot, now) {
+    if usability.reason().is_some() || !is_due(snapshot, now) || snapshot.renewal() == Renewal::Fleet {
         return usability;
     }
     match preview(engine, snapshot, RefreshReason::Stale) {
@@ -91,6 +92,9 @@ pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
 
 /// Makes the checks of a refresh up to the request.
 fn preview(engine: &Engine, snapshot: &Snapshot, reason: RefreshReason) -> Result<(), Error> {
+    if snapshot.renewal() == Renewal::Fleet {
+        return Ok(());
+    }
     Lease::check(&engine.home)?;
     if matches!(snapshot.divergence(), Some(Divergence::Uncommitted(_))) {
         // Its tokens are in the rescue; committing them needs only the lease.

@@ -38,7 +38,7 @@ impl RefreshReason {
     }
 
     /// Whether `document` satisfies this reason without a refresh. `changed` says that it is not the caller's document.
-    pub(super) fn is_served_by(self, document: &AuthDocument, changed: bool, now: Timestamp) -> bool {
+    pub(crate) fn is_served_by(self, document: &AuthDocument, changed: bool, now: Timestamp) -> bool {
         if document.bearer().is_none() || has_expired(document, now) {
             return false;
         }
@@ -84,7 +84,7 @@ impl Snapshot {
     /// none can be obtained. New tokens that could not be stored before are a reason too.
     #[must_use]
     pub fn refresh_reason(&self, demand: TokenDemand, now: Timestamp) -> Option<RefreshReason> {
-        let is_refreshable = self.fingerprint().is_some();
+        let is_refreshable = self.is_refreshable();
         let lasts = |min: Duration| {
             let min = SignedDuration::try_from(min).unwrap_or(SignedDuration::MAX);
             self.expires_at(now).is_none_or(|end| end.duration_since(now) >= min)
@@ -114,7 +114,10 @@ impl Snapshot {
 
 /// The login that the caller had when it asked; the stored document is compared with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct CallerBase {
+pub(crate) struct CallerBase {
+    /// That of the access token.
+    #[serde(default)]
+    pub(crate) bearer: Option<Fingerprint>,
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) account_id: Option<String>,
     pub(super) user_id: Option<String>,
@@ -123,7 +126,8 @@ pub(super) struct CallerBase {
 impl CallerBase {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
         let Identity { account_id, user_id, .. } = snapshot.identity();
-        Self { fingerprint: snapshot.fingerprint(), account_id, user_id }
+        let (bearer, fingerprint) = (snapshot.bearer_fingerprint(), snapshot.fingerprint());
+        Self { bearer, fingerprint, account_id, user_id }
     }
 
     /// Whether `document` is the caller's login. Without ids it is if the caller's refresh token is in `spent`, the

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::error::{Error, Unusable, Usability};
 use super::permission::permit_document;
 use super::read_order::ReadTicket;
+use super::renewal::Renewal;
 use crate::config::{ForbiddenLogin, Restrictions};
 use crate::document::{AuthDocument, Identity, Revision, Validity};
 use crate::external::{self, ExternalToken};
@@ -30,6 +31,7 @@ pub struct Snapshot {
     divergence: Option<Divergence>,
     record: RecordedState,
     read_ticket: ReadTicket,
+    renewal: Renewal,
 }
 
 /// A provider's token, with a document if it is a ChatGPT token.
@@ -133,6 +135,22 @@ impl Snapshot {
             Some(provided) => provided.document.as_ref(),
             None => self.stored.as_ref().map(|stored| &stored.document),
         }
+    }
+
+    /// Returns where the next token comes from.
+    #[must_use]
+    pub fn renewal(&self) -> Renewal {
+        self.renewal
+    }
+
+    /// Returns whether a process of this home can obtain another token: from its refresh token, or from its fleet.
+    #[must_use]
+    pub fn is_refreshable(&self) -> bool {
+        self.fingerprint().is_some() || self.renewal == Renewal::Fleet
+    }
+
+    pub(super) fn renewed_by(self, renewal: Renewal) -> Self {
+        Self { renewal, ..self }
     }
 
     pub(super) fn stored(&self) -> Option<&StoredDocument> {
@@ -241,6 +259,7 @@ impl Snapshot {
         }
         let reason = Unusable::of(self.document(), self.poison(), self.logging_out, now);
         let reason = match (reason, &self.logout_holder) {
+            (Some(Unusable::NotReplaced), _) if self.renewal == Renewal::Fleet => None,
             (Some(Unusable::LoggingOut), Some(holder)) => Some(Unusable::LogoutRunning(holder.clone())),
             (reason, _) => reason,
         };

@@ -9,6 +9,7 @@ use super::error::{Error, Unusable};
 use super::history::{RequestRecord, history_of, record_foreign_change};
 use super::permission::permit_document;
 use super::read_order::ReadTicket;
+use super::renewal::is_member;
 use super::request::{CallerBase, RefreshReason, has_expired};
 use super::snapshot::Snapshot;
 use super::spend;
@@ -112,6 +113,10 @@ impl Transaction<'_> {
         let mut writer = self.engine.stores()?.writer(&lease)?;
         recover(self.engine, &mut writer)?;
         failpoint::at("rescue finished");
+        // Its fleet spends the token, also while the login is being moved into it.
+        if is_member(&self.engine.home) {
+            return Err(Unusable::HandedIn.into());
+        }
         let planned = self.plan(writer.stores(), writer.state());
         self.record_foreign_change(&writer, &planned);
         let (stored, spending) = match planned? {

@@ -9,7 +9,7 @@ use crate::config::StoreKind;
 use crate::diagnosis::CodexProcess;
 use crate::document::{AuthDocument, AuthMode};
 use crate::home::Home;
-use crate::keeper::{Export, KeeperAccount, KeeperStatus};
+use crate::keeper::{Export, KeeperAccount, KeeperState};
 use crate::manager::{self, AuthManager, Snapshot, SnapshotStatus, Unusable, Usability};
 use crate::remedy::{ErrorKind, Remedy};
 
@@ -41,8 +41,8 @@ pub struct LoginOverview {
     pub warnings: Vec<String>,
     /// The programs that use the login.
     pub programs: Vec<CodexProcess>,
-    /// The keeper of the login, if one runs.
-    pub keeper: Option<KeeperStatus>,
+    /// The keeper of the login.
+    pub keeper: KeeperState,
     /// The folders that the keeper hands the login in.
     pub exports: Vec<Export>,
 }
@@ -143,7 +143,7 @@ pub(super) async fn read(manager: &AuthManager, home: &Home, now: Timestamp) -> 
         usability,
         warnings: snapshot.notes().iter().map(ToString::to_string).collect(),
         programs: Vec::new(),
-        keeper: None,
+        keeper: KeeperState::Absent,
         exports: Vec::new(),
     }
 }

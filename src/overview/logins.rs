@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{Environment, HistorySetting};
 use crate::failpoint;
 use crate::home::Home;
-use crate::keeper::{Client, Export, ExportList, KeeperStatus, RunningKeeper};
+use crate::keeper::{Client, Export, ExportList, KeeperState, RunningKeeper};
 use crate::manager::{AccountPolicy, AuthManager, CodexPrograms, LoginChange, Snapshot, WatchHandle};
 use crate::store::ChangeAuthor;
 
@@ -201,13 +201,11 @@ impl Overview {
     }
 
     /// Returns the keeper and the exports of a login.
-    async fn beside(&self, home: &Home) -> (Option<KeeperStatus>, Vec<Export>) {
-        if RunningKeeper::of(home).is_none() {
-            return (None, exports(home));
-        }
-        let client = Client::of(home, &self.environment);
-        let status = spawn_blocking(move || client?.status().ok()).await.ok().flatten();
-        (status, exports(home))
+    async fn beside(&self, home: &Home) -> (KeeperState, Vec<Export>) {
+        let Some(running) = RunningKeeper::of(home) else { return (KeeperState::Absent, exports(home)) };
+        let (asked, environment) = (home.clone(), self.environment.clone());
+        let state = spawn_blocking(move || KeeperState::of(&asked, &environment).ok()).await.ok().flatten();
+        (state.unwrap_or(KeeperState::Silent { holder: Some(running.holder) }), exports(home))
     }
 
     async fn find_programs(&mut self, search: ProgramSearch) {

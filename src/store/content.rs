@@ -315,6 +315,8 @@ pub struct FindReport {
 pub enum ChoiceReason {
     /// The caller requested it.
     Requested,
+    /// The logins of all accounts of the home are stored there.
+    SharedByAccounts,
     /// `config.toml` names it.
     Configured,
     /// An override of the command line names it.
@@ -337,6 +339,7 @@ impl fmt::Display for ChoiceReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Requested => "you asked for it",
+            Self::SharedByAccounts => "the logins of accounts are stored there",
             Self::Configured => "config.toml says so",
             Self::Overridden => "-c says so",
             Self::LoginPresent => "it already holds a login",

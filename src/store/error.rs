@@ -56,7 +56,7 @@ pub enum Error {
     #[error("interrupted while waiting for another process; nothing was changed")]
     Interrupted,
     /// `auth.json` links to a file where a login was stored before; that file and our folder beside it are gone.
-    #[error("{} links to {}, where a login was stored before, but that file and the codex-auth folder beside it are gone; mount the volume they are on, or remove the link to start over", link.display(), target.display())]
+    #[error("{} links to {}, where a login was stored before, but that file and the codex-auth folder beside it are gone", link.display(), target.display())]
     LinkEmptied {
         /// The link.
         link: PathBuf,
@@ -251,6 +251,9 @@ impl Error {
                 | keychain::Error::TimedOut { .. },
             ) => Remedy::UseFileStore,
             Self::File(private_file::Error::MountPoint { .. }) => Remedy::MountFolder,
+            Self::File(private_file::Error::DanglingLink { link, .. }) if !link.ends_with("auth.json") => {
+                Remedy::MountVolume
+            }
             Self::File(private_file::Error::DanglingLink { .. }) | Self::LinkEmptied { .. } => {
                 Remedy::RestoreLink
             }

@@ -100,7 +100,12 @@ pub fn links_to(home: &Home) -> Vec<PathBuf> {
 /// cannot be examined has none.
 #[must_use]
 pub fn watched_stamps(home: &Home) -> Vec<Option<Stamp>> {
-    watched_files(home).iter().map(|file| private_file::stamp(file, Links::Follow).ok().flatten()).collect()
+    let stamp = |file: &PathBuf| private_file::stamp(file, Links::Follow).ok().flatten();
+    // A document that is no link is looked up once.
+    if let Ok(Some(document)) = private_file::stamp(&home.document(), Links::Refuse) {
+        return vec![Some(document), stamp(&home.config()), stamp(&home.own_records().state())];
+    }
+    watched_files(home).iter().map(stamp).collect()
 }
 
 /// Returns when the login at `location` was written last, if it is in a file.

@@ -168,6 +168,11 @@ impl ArmedWatches {
         files.chain(folders).collect()
     }
 
+    /// Returns whether the folders are those to watch now.
+    pub(super) fn is_current(&self) -> bool {
+        self.folders == watched_folders(&self.files)
+    }
+
     pub(super) fn should_retry(&self) -> bool {
         self.retry == WatchRetry::Later && self.armed_at.elapsed() >= FALLBACK_POLL_INTERVAL
     }

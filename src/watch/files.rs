@@ -8,7 +8,7 @@ use codex_auth_platform::sync::lock;
 
 use super::armed::{
     ArmedWatches, COALESCE_WINDOW, ChangedPaths, FALLBACK_POLL_INTERVAL, PathStamp, SharedChanges,
-    WatchMethod, watched_folders,
+    WatchMethod,
 };
 use super::trigger::WatchTrigger;
 
@@ -141,11 +141,20 @@ impl Watch {
         // By their bytes: a comparison of paths takes them apart.
         let are_same =
             files.iter().map(|file| file.as_os_str()).eq(self.files.iter().map(|file| file.as_os_str()));
-        let same = are_same && self.armed.folders == watched_folders(&files);
-        let worth_a_try = self.armed.should_retry();
-        if same && !worth_a_try {
-            return;
+        if are_same {
+            return self.update_folders();
         }
+        self.arm(files);
+    }
+
+    /// As [`Self::update`], for the same files.
+    pub(super) fn update_folders(&mut self) {
+        if !self.armed.is_current() || self.armed.should_retry() {
+            self.arm(self.files.clone());
+        }
+    }
+
+    fn arm(&mut self, files: Vec<PathBuf>) {
         self.armed = ArmedWatches::new(&files, &self.trigger, &self.changes);
         *lock(&self.changes) = ChangedPaths::Any;
         self.files = files;
@@ -164,6 +173,7 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::armed::watched_folders;
     use super::*;
 
     #[test]

@@ -38,6 +38,10 @@ pub(crate) trait WatchMember: Send {
 
     /// Handles `reason`.
     fn wake(&mut self, reason: WatchWake) -> WatchAnswer;
+
+    /// Ends a round of checks, after every member was called for it. What is reported here wakes another thread once for
+    /// all members.
+    fn end_round(&mut self) {}
 }
 
 /// What a member wants after a call.
@@ -61,7 +65,9 @@ pub(crate) enum WatchedFiles {
 pub(crate) enum WatchWake {
     /// The time that it asked for has come.
     Due,
-    /// Events may have been lost, or none was reported for [`FALLBACK_POLL_INTERVAL`].
+    /// No change was reported for [`FALLBACK_POLL_INTERVAL`].
+    Round,
+    /// Events may have been lost.
     Unknown,
     /// One of its files may have changed, or its trigger was used.
     Changed,
@@ -96,7 +102,8 @@ impl WatchThread {
         let (sender, method) = latest::channel(watch.method().clone());
         let flags = Arc::new(ThreadFlags::default());
         log_method(watch.method());
-        let work = Work { watch, slots: Vec::new(), added, flags: Arc::clone(&flags), method: sender };
+        let (slots, files, owned) = (Vec::new(), WatchedFiles::Same, Arc::clone(&flags));
+        let work = Work { watch, slots, files, added, flags: owned, method: sender };
         if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(move || work.run()) {
             tracing::error!(%error, "files are not watched: cannot start a thread");
         }
@@ -159,6 +166,8 @@ impl fmt::Debug for ThreadHandle {
 struct Work {
     watch: Watch,
     slots: Vec<Slot>,
+    /// Whether the files of the slots may be others than those of the watch.
+    files: WatchedFiles,
     added: Receiver<Slot>,
     flags: Arc<ThreadFlags>,
     method: latest::Sender<WatchMethod>,
@@ -185,10 +194,13 @@ impl Work {
             let for_all = match is_round {
                 // The file system may hide changes, also from stamps.
                 true if is_polling => Some(WatchWake::Changed),
-                true => Some(WatchWake::Unknown),
+                true => Some(WatchWake::Round),
                 false => None,
             };
             self.wake(for_all);
+            if for_all == Some(WatchWake::Round) {
+                self.slots.iter_mut().for_each(|slot| slot.member.end_round());
+            }
             self.update_files();
             self.publish_method();
         }
@@ -199,17 +211,28 @@ impl Work {
         let before = self.slots.len();
         self.slots.extend(self.added.try_iter());
         if self.slots.len() != before {
+            self.files = WatchedFiles::MaybeChanged;
             // A member reads its files after they are watched.
             self.update_files();
         }
+        let before = self.slots.len();
         self.slots.retain(|slot| !slot.removed.load(Ordering::SeqCst));
+        if self.slots.len() != before {
+            self.files = WatchedFiles::MaybeChanged;
+        }
     }
 
     /// Watches the files of the members. Before the first is added, those of the start stay.
     fn update_files(&mut self) {
-        if !self.slots.is_empty() {
-            let files = self.slots.iter().flat_map(|slot| slot.files.iter().cloned()).collect();
-            self.watch.update(files);
+        if self.slots.is_empty() {
+            return;
+        }
+        match std::mem::replace(&mut self.files, WatchedFiles::Same) {
+            WatchedFiles::Same => self.watch.update_folders(),
+            WatchedFiles::MaybeChanged => {
+                let files = self.slots.iter().flat_map(|slot| slot.files.iter().cloned()).collect();
+                self.watch.update(files);
+            }
         }
     }
 
@@ -236,6 +259,7 @@ impl Work {
                 slot.due = answer.due;
                 if answer.files == WatchedFiles::MaybeChanged {
                     slot.files = slot.member.files();
+                    self.files = WatchedFiles::MaybeChanged;
                 }
             }
         }

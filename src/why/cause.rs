@@ -78,6 +78,8 @@ pub enum Cause {
     WrongClock,
     /// The authority cannot be reached, or asks to wait.
     AuthorityUnavailable,
+    /// The host cannot take part in the fleet that shares its login.
+    FleetUnreachable,
     /// The authority gave no reason that is known.
     UnknownRefusal,
 }

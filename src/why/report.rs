@@ -53,6 +53,7 @@ pub fn report(explanation: &Explanation, evidence: &Evidence, diagnosis: &Diagno
         "diagnosis": diagnosed(diagnosis),
         "dropped": evidence.events.dropped,
         "skipped": evidence.events.skipped,
+        "unreadable": evidence.events.unreadable.len(),
         "events": recent.map(|of| names.without_names(of)).collect::<Vec<_>>(),
     })
 }

@@ -7,7 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::cause::{Cause, Certainty, Explanation, SignInState};
 use super::evidence::{Evidence, OtherHome, StoredLogin};
 use crate::accounts::HomeRecord;
-use crate::history::{ForeignChange, HistoryEvent, RefreshFailure, RefusalCause, RescueLoss, StoreFailure};
+use crate::history::{
+    FleetChange, ForeignChange, HistoryEvent, RefreshFailure, RefusalCause, RescueLoss, StoreFailure,
+};
 use crate::secret::Fingerprint;
 use crate::store::{Poison, PoisonCause};
 
@@ -21,6 +23,23 @@ const RECENT: SignedDuration = SignedDuration::from_hours(24);
 /// Explains the condition of a login, or its last sign-out if it works.
 #[must_use]
 pub fn explain(evidence: &Evidence) -> Explanation {
+    let explanation = decide(evidence);
+    // A cause that is known needs no other event.
+    if explanation.certainty == Certainty::Known && !explanation.causes.is_empty() {
+        return explanation;
+    }
+    let events = &evidence.events;
+    let unreadable =
+        events.unreadable.iter().map(|error| format!("a part of the history is missing: {error}"));
+    let skipped = match events.skipped {
+        0 => None,
+        1 => Some("a part of the history is missing: 1 damaged line was skipped".to_owned()),
+        skipped => Some(format!("a part of the history is missing: {skipped} damaged lines were skipped")),
+    };
+    unreadable.chain(skipped).fold(explanation, Explanation::observing)
+}
+
+fn decide(evidence: &Evidence) -> Explanation {
     if let StoredLogin::Unavailable { failure, message } = &evidence.stored {
         let cause = match failure {
             StoreFailure::Locked => Cause::StoreLocked,
@@ -215,6 +234,12 @@ fn working(evidence: &Evidence) -> Explanation {
         let last =
             evidence.all().rev().find(|of| matches!(of.record.event, HistoryEvent::NotRefreshed { .. }));
         return known(SignInState::NotRefreshed, Cause::AuthorityUnavailable).with_evidence(last);
+    }
+    let of_fleet = |event: &HistoryEvent| matches!(event, HistoryEvent::Fleet { .. });
+    if let Some(last) = evidence.all().rev().find(|of| of_fleet(&of.record.event))
+        && last.record.event == (HistoryEvent::Fleet { change: FleetChange::Unreachable })
+    {
+        return known(SignInState::NotRefreshed, Cause::FleetUnreachable).with_evidence([last]);
     }
     last_sign_out(evidence)
 }

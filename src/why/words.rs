@@ -63,6 +63,9 @@ impl Cause {
                 "its time differs from that of the authority, so a token seems expired or not yet valid"
             }
             Self::AuthorityUnavailable => "the authority could not be reached, or asked to wait",
+            Self::FleetUnreachable => {
+                "this host cannot take part in the fleet that shares its login: etcd cannot be reached, or its key was changed"
+            }
             Self::UnknownRefusal => "the authority gave no reason that is known",
         }
     }
@@ -99,6 +102,7 @@ impl Cause {
             Self::StoreFailure => "to find what is wrong: codex doctor",
             Self::RescuePending => "to store them: codex refresh; if that fails: codex doctor",
             Self::WrongClock => "set the clock; to compare it with the authority's: codex doctor",
+            Self::FleetUnreachable => "to see why: codex fleet status",
             Self::AuthorityUnavailable => "to try now: codex refresh; to check the network: codex doctor",
         }
     }

@@ -164,6 +164,12 @@ pub fn stamp(path: &Path, links: Links) -> Result<Option<Stamp>, Error> {
     }
 }
 
+/// Returns the stamp of whatever is at `path`, links followed; `None` if there is nothing, or it cannot be examined.
+#[must_use]
+pub fn stamp_of_any(path: &Path) -> Option<Stamp> {
+    std::fs::metadata(path).ok().map(|found| Stamp::of(&found))
+}
+
 /// Returns the owner and mode of the file or folder at `path`, without opening it; `None` if there is none, or only a
 /// link to none.
 ///

@@ -43,9 +43,7 @@ pub enum Error {
     #[error(transparent)]
     UnsafeLink(#[from] UnsafeLink),
     /// A link on the way to the file or folder leads nowhere, for example into a volume that is not mounted.
-    #[error(
-        "the link {link} leads to {target}, which does not exist; mount the volume it is on, or correct the link"
-    )]
+    #[error("the link {link} leads to {target}, which does not exist")]
     DanglingLink {
         /// The link.
         link: PathBuf,

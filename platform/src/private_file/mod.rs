@@ -33,7 +33,7 @@ mod walk;
 pub use appending::append_line;
 pub use attributes::{Flag, is_mapped_user};
 pub use changes::{Removal, leftovers, names, remove, remove_leftovers, rename, repair};
-pub use contents::{Contents, Exposure, FileOwnership, Stamp, ownership, read, stamp};
+pub use contents::{Contents, Exposure, FileOwnership, Stamp, ownership, read, stamp, stamp_of_any};
 pub use directory::{DirectoryState, create_directory, directory_state, remove_directory};
 pub use error::Error;
 pub use held::HeldFolder;

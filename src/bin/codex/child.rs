@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use codex_auth::config::Overrides;
+use codex_auth::keeper::member::run_job;
 use codex_auth::manager::{
     AccountPolicy, ChildRunner, Job, JobFailure, JobOutcome, ProcessFallback, serve_parent,
 };
@@ -51,7 +52,7 @@ impl<'a> WaitNotice<'a> {
 /// does not count.
 fn runner() -> ChildRunner {
     let logs = Environment::of_process().is_ok_and(|environment| environment.log.is_some());
-    let runner = ChildRunner::new(COMMAND).logs(logs);
+    let runner = ChildRunner::new(COMMAND).logs(logs).handler(run_job);
     match choice::explicit_home() {
         Some(home) => runner.home(home),
         None => runner,
@@ -136,7 +137,7 @@ pub(crate) fn serve(arguments: &ChildArguments, output: &mut Output) -> CommandO
     let deadline = LockDeadline::after(environment.lock_timeout);
     cancel_with_parent(&deadline);
     let (input, lines) = (io::stdin().lock(), io::stdout().lock());
-    serve_parent(arguments.pipe, input, lines, home, &environment, &deadline)
+    serve_parent(arguments.pipe, input, lines, home, &environment, &deadline, run_job)
         .map_err(|_| CommandError::new(Exit::Usage, "this command is internal to the program"))
 }
 

@@ -5,10 +5,12 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use codex_auth::accounts::{AccountName, AccountSet};
 use codex_auth::error::Remedy;
 use codex_auth::keeper::ExportError;
 use codex_auth::manager::JobFailure;
-use codex_auth::{ErrorKind, config, login, manager, store};
+use codex_auth::store::DocumentLocation;
+use codex_auth::{ErrorKind, Home, config, login, manager, store};
 
 /// The exit codes, which scripts rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +165,16 @@ impl CommandError {
         self
     }
 
+    /// Names `command` in hints that show other ways of `codex login`.
+    pub(crate) fn for_command(mut self, command: &str) -> Self {
+        for hint in &mut self.hints {
+            for way in ["--with-", "--device-auth", "--no-browser"] {
+                *hint = hint.replace(&format!("codex login {way}"), &format!("{command} {way}"));
+            }
+        }
+        self
+    }
+
     /// Replaces the hints.
     pub(crate) fn only_hint(self, hint: impl Into<String>) -> Self {
         Self { hints: vec![hint.into()], ..self }
@@ -226,8 +238,13 @@ impl From<login::Error> for CommandError {
             login::Error::Store(store::Error::AnotherUser { .. }) => {
                 "to keep both logins: codex account add NAME"
             }
-            login::Error::Store(store::Error::LoggedInAlready { .. }) => {
-                "to log in as another user, log out in the browser first; to replace that login: codex login"
+            login::Error::Store(store::Error::LoggedInAlready { location }) => {
+                let replace = match account_at(location) {
+                    Some(name) => format!("codex login --account {name}"),
+                    None => "codex login".to_owned(),
+                };
+                let hint = "to log in as another user, log out in the browser first; to replace that login";
+                return Self::from(codex_auth::Error::from(error)).hint(format!("{hint}: {replace}"));
             }
             _ => return codex_auth::Error::from(error).into(),
         };
@@ -275,6 +292,13 @@ impl From<io::Error> for CommandError {
     }
 }
 
+/// Returns the name of the account whose login is at `location`.
+fn account_at(location: &DocumentLocation) -> Option<AccountName> {
+    let DocumentLocation::File(path) = location else { return None };
+    let (_, account) = AccountSet::outer(&Home::at(path.parent()?).ok()?).ok()??;
+    Some(account.name)
+}
+
 fn advice(remedy: Remedy) -> Cow<'static, str> {
     let advice = match remedy {
         Remedy::ChangeDisk => "set CODEX_HOME to a folder on a disk of this machine",
@@ -284,6 +308,9 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
         }
         Remedy::ForceLogout => "to remove it without revoking its tokens: codex logout --force",
         Remedy::FreeSpace => "free some space; the stored login is unchanged",
+        Remedy::JoinAgain => {
+            "on a host that has the new key: codex fleet invite; then here: codex fleet join"
+        }
         Remedy::LogInOutside => "log in on the machine of the keeper, outside: codex login",
         Remedy::LogInAgain => "log in again to replace it: codex login",
         Remedy::LogOutThere => {
@@ -291,8 +318,9 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
         }
         Remedy::MakeWritable => "make the folder and the file writable for this user",
         Remedy::MountFolder => "mount the folder into the container, not the file",
+        Remedy::MountVolume => "mount the volume that the link leads to, or correct the link",
         Remedy::RestoreLink => {
-            "restore what the link leads to or, with accounts, replace the link: codex account use NAME"
+            "mount the volume that it leads to, or remove the link; with accounts, replace it: codex account use NAME"
         }
         Remedy::ShareFile => {
             "store a login in a file, which both programs can read: codex login --store file"

@@ -52,6 +52,21 @@ pub(crate) const EXPORT: &str = examples![
     "codex sync export list --json",
     "codex sync export remove ~/codex-export",
 ];
+pub(crate) const FLEET: &str = examples![
+    "codex fleet init --etcd https://etcd.example:2379",
+    "codex fleet invite | ssh build codex fleet join",
+    "codex fleet status",
+];
+pub(crate) const FLEET_INIT: &str = examples![
+    "codex fleet init --etcd https://etcd.example:2379",
+    "codex fleet init --etcd https://10.0.0.1:2379 --ca ca.pem --user ada < password",
+];
+pub(crate) const FLEET_INVITE: &str =
+    examples!["codex fleet invite > invite", "codex fleet invite --ttl 10m | ssh build codex fleet join"];
+pub(crate) const FLEET_JOIN: &str =
+    examples!["codex fleet join < invite", "cat invite password | codex fleet join --member build"];
+pub(crate) const FLEET_STATUS: &str =
+    examples!["codex fleet status", "codex fleet status --json | jq -r .refresher"];
 pub(crate) const ACCOUNT: &str = examples![
     "codex account add work",
     "codex account list",
@@ -93,9 +108,10 @@ pub(crate) const SHARED: [(&str, &str); 6] = [
     ("logout", "this program, never Codex, which removes a login that it could not revoke"),
 ];
 /// The commands that are prompts of one word for Codex alone.
-pub(crate) const SHADOWED: [&str; 14] = [
+pub(crate) const SHADOWED: [&str; 15] = [
     "account",
     "completions",
+    "fleet",
     "log",
     "man",
     "migrate",

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use codex_auth::accounts::{self, AccountEditor, AccountSet, ChosenHome, LinkChange};
+use codex_auth::accounts::{self, Account, AccountEditor, AccountSet, ActiveLink, ChosenHome, LinkChange};
 use codex_auth::config::HomeSetting;
 use codex_auth::store::LockDeadline;
 use codex_auth::{Environment, Home};
@@ -39,11 +39,24 @@ pub(crate) fn reconcile(home: Home, environment: &Environment, output: &Output) 
     reconciled(home, environment, FOREIGN_LOGIN).iter().for_each(|line| output.inform(line));
 }
 
-/// Moves a login that this run has stored in place of the link into its account.
+/// Moves a login that this run has stored in place of the link, or while no account was active, into its account.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a path of the method has one lifetime, not any"
+)]
 pub(crate) fn reconcile_own_login(home: &Home, environment: &Environment, output: &Output) {
+    const LOGIN: &str = "this login";
     if is_unlinked(home) {
-        let lines = reconciled(home.clone(), environment, "this login");
-        lines.iter().for_each(|line| output.inform(line));
+        let lines = reconciled(home.clone(), environment, LOGIN);
+        return lines.iter().for_each(|line| output.inform(line));
+    }
+    let merged =
+        AccountSet::open(home.clone()).and_then(|set| edit(&set, environment, |editor| editor.merge()));
+    match merged {
+        Ok(None) => {}
+        Ok(Some(account)) => output.inform(&moved(LOGIN, "is in the account", &account)),
+        // The next change of the accounts tries again.
+        Err(error) => tracing::debug!("the login was not moved into its account: {error}"),
     }
 }
 
@@ -56,6 +69,10 @@ pub(crate) async fn keep_reconciled(
 ) {
     let mut said = Vec::new();
     while reads.changed().await.is_ok() {
+        if has_link(&home) {
+            said.clear();
+            continue;
+        }
         let (home, environment) = (home.clone(), environment.clone());
         let reconciled = move || match is_unlinked(&home) {
             true => reconciled(home, &environment, FOREIGN_LOGIN),
@@ -68,6 +85,11 @@ pub(crate) async fn keep_reconciled(
         said = lines;
     }
     std::future::pending::<()>().await;
+}
+
+/// Whether `auth.json` is a link, so that no other program has removed or replaced that of an account.
+fn has_link(home: &Home) -> bool {
+    ActiveLink::of(home).is_ok_and(|link| link != ActiveLink::None)
 }
 
 fn is_unlinked(home: &Home) -> bool {
@@ -89,12 +111,29 @@ fn reconciled(home: Home, environment: &Environment, login: &str) -> Vec<String>
 }
 
 fn try_reconcile(home: Home, environment: &Environment) -> Result<Option<LinkChange>, accounts::Error> {
-    let set = AccountSet::open(home)?;
+    let deadline = deadline(environment);
+    edit(&AccountSet::open(home)?, environment, |editor| {
+        editor.reconcile(&|home, job| child::run_at(home, job, child::WaitNotice::Terminal, &deadline))
+    })
+}
+
+fn edit<T>(
+    set: &AccountSet,
+    environment: &Environment,
+    change: impl FnOnce(&AccountEditor<'_>) -> Result<T, accounts::Error>,
+) -> Result<T, accounts::Error> {
     let mut environment = environment.clone();
     environment.home = HomeSetting::Named(set.home().path().to_owned());
-    let deadline = LockDeadline::after(environment.lock_timeout.min(LOCK_TIMEOUT));
-    let editor = AccountEditor::new(&set, &environment, &deadline, &|_| {});
-    editor.reconcile(&|home, job| child::run_at(home, job, child::WaitNotice::Terminal, &deadline))
+    let deadline = deadline(&environment);
+    change(&AccountEditor::new(set, &environment, &deadline, &|_| {}))
+}
+
+fn deadline(environment: &Environment) -> LockDeadline {
+    LockDeadline::after(environment.lock_timeout.min(LOCK_TIMEOUT))
+}
+
+fn moved(login: &str, where_to: &str, account: &Account) -> String {
+    format!("{login} {where_to} {}, which is active now", account.name)
 }
 
 fn description(change: &LinkChange, document: &Path, login: &str) -> Vec<String> {
@@ -116,7 +155,7 @@ fn description(change: &LinkChange, document: &Path, login: &str) -> Vec<String>
         )],
         LinkChange::LoggedIn { account, is_new, ended } => {
             let what = if *is_new { "is the new account" } else { "is in the account" };
-            let login = format!("{login} {what} {}, which is active now", account.name);
+            let login = moved(login, what, account);
             let ended =
                 ended.iter().map(|ended| format!("the login of the account {} has ended", ended.name));
             [login].into_iter().chain(ended).collect()

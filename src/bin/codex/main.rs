@@ -11,6 +11,7 @@ mod context;
 mod daemon;
 mod doctor;
 mod error;
+mod fleet;
 mod hand_over;
 mod help;
 mod history;
@@ -27,6 +28,7 @@ mod next_output;
 mod next_version;
 mod output;
 mod pager;
+mod piped;
 mod provider;
 mod refresh;
 mod replaced;
@@ -125,6 +127,8 @@ enum Command {
     Run(run::RunArguments),
     /// Keep the login fresh in the background
     Sync(sync::SyncArguments),
+    /// Share one login between several hosts, through etcd
+    Fleet(fleet::FleetArguments),
     /// Keep several logins, and choose between them
     Account(account::AccountArguments),
     /// Find what is wrong with a login, and print how to fix it
@@ -185,6 +189,7 @@ impl Command {
             Self::Why(why) => Some(why.json),
             Self::Account(account) => account.json(),
             Self::Sync(sync) => sync.json(),
+            Self::Fleet(fleet) => Some(fleet.json()),
             Self::AppServer(_)
             | Self::Completions(_)
             | Self::Man(_)
@@ -209,6 +214,7 @@ impl Command {
             Self::Top(arguments) => top::run(arguments, output),
             Self::Run(arguments) => run::run(arguments, output),
             Self::Sync(arguments) => sync::run(arguments, output),
+            Self::Fleet(arguments) => fleet::run(arguments, output),
             Self::AppServer(arguments) => app_server::run(arguments, output),
             Self::Transaction(arguments) => child::serve(arguments, output),
             Self::Doctor(arguments) => doctor::run(arguments, output),

@@ -10,7 +10,7 @@ pub(crate) const SHARED: &str = "codex";
 pub(crate) const OWN: &str = "codex-auth";
 
 /// The words after the program's name in messages about its own commands.
-pub(crate) const COMMANDS: [&str; 22] = [
+pub(crate) const COMMANDS: [&str; 23] = [
     "--help",
     "--account",
     "-c",
@@ -18,6 +18,7 @@ pub(crate) const COMMANDS: [&str; 22] = [
     "app-server",
     "completions",
     "doctor",
+    "fleet",
     "help",
     "log",
     "login",

@@ -8,10 +8,11 @@ use codex_auth::config::ExecChain;
 use codex_auth_platform::{filesystem, search_path};
 
 use crate::choice;
-use crate::error::{CommandError, Exit};
+use crate::error::CommandError;
 use crate::name;
 use crate::next_output::{self, both};
 use crate::next_version;
+use crate::run::not_started;
 
 /// Returns the path of the next program.
 pub(crate) fn path(chain: &ExecChain) -> Option<PathBuf> {
@@ -35,8 +36,7 @@ pub(crate) fn exec(
     }
     command.env(ExecChain::VARIABLE, chain.variable_for_exec(both(next)));
     let error = command.exec();
-    CommandError::new(Exit::Failed, format!("cannot run {}: {error}", next.display()))
-        .hint("repair or remove that program")
+    not_started(next.as_ref(), &error).hint("repair or remove that program")
 }
 
 /// Returns a command that starts the next program as a child; `None` if there is none, or under the name `codex-auth`.

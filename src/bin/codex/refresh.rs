@@ -38,7 +38,7 @@ pub(crate) fn refresh(session: &CommandContext, output: &mut Output) -> CommandO
     if let Some(mode @ (AuthMode::AgentIdentity | AuthMode::ApiKey | AuthMode::PersonalAccessToken)) = mode {
         return nothing_to_do(&mode, output);
     }
-    if snapshot.document().is_some_and(AuthDocument::is_handed_in) {
+    if snapshot.document().is_some_and(AuthDocument::is_handed_in) && !snapshot.is_refreshable() {
         return handed_in(session, &snapshot, output);
     }
     for note in snapshot.notes().iter().filter(|note| matches!(note, StorageNote::HardLinked { .. })) {
@@ -52,9 +52,13 @@ pub(crate) fn refresh(session: &CommandContext, output: &mut Output) -> CommandO
     forbidden(&snapshot)?;
     tracing::debug!("refreshing in a child process");
     let job = Job::refresh(RefreshReason::Forced, &snapshot, AccountPolicy::Stay);
-    let done = session.run(&job, child::WaitNotice::of(output)).map_err(CommandError::from);
-    done.and_then(into_refreshed)
-        .map_err(|error| if is_replaced(&snapshot, session) { other_account() } else { error })?;
+    let done = session.run(&job, child::WaitNotice::of(output));
+    // Another switch may have brought the login back since.
+    let was_other =
+        matches!(&done, Ok(JobOutcome::Failed(failure)) if failure.is(&manager::Error::OtherAccount));
+    done.map_err(CommandError::from).and_then(into_refreshed).map_err(|error| {
+        if was_other || is_replaced(&snapshot, session) { other_account() } else { error }
+    })?;
     // The authority may have answered with another workspace.
     let snapshot = session.snapshot()?;
     forbidden(&snapshot)?;

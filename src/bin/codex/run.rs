@@ -1,6 +1,6 @@
 //! `codex run`: runs a command with a private home that holds the access token only.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus};
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &RunArguments, output: &mut Output) -> CommandOutco
     crate::runtime::run(async {
         let signals = Signals::new()?;
         let child = hardening::restore_inherited_settings(&mut command).spawn();
-        let child = child.map_err(|error| not_started(&arguments.command, &error))?;
+        let child = child.map_err(|error| not_started(command.get_program(), &error))?;
         let ended = watch_over(child, signals, &session, &home).await?;
         match exit_code(ended) {
             0 => Ok(()),
@@ -228,8 +228,9 @@ pub(crate) fn exit_code(ended: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-fn not_started(words: &[OsString], error: &io::Error) -> CommandError {
-    let program = words.first().map(|word| shell_word(word.as_ref())).unwrap_or_default();
+/// The error for a program that cannot be started, with the exit code of a shell.
+pub(crate) fn not_started(program: &OsStr, error: &io::Error) -> CommandError {
+    let program = shell_word(program.as_ref());
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUN };
     CommandError::new(Exit::Failed, format!("cannot run {program}: {error}")).with_code(code)
 }

@@ -16,6 +16,7 @@ use crate::choice;
 use crate::context::{CommandContext, account, keeper_error, location_text, selected_elsewhere, warnings};
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit, KEEPER_ELSEWHERE, LOG_IN_FIRST};
+use crate::fleet::FleetBrief;
 use crate::located;
 use crate::output::{Output, Paint, path_text, plain, relative};
 use crate::provider;
@@ -65,6 +66,13 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     {
         tell_replaced(&set, account, document, &session.environment, output);
     }
+    let fleet = FleetBrief::of(session.home()).unwrap_or_else(|problem| {
+        warnings.push(problem);
+        None
+    });
+    if let Some(fleet) = &fleet {
+        output.head("fleet", fleet.json());
+    }
     if session.chosen.reason != AccountReason::NoAccounts {
         let name = session.chosen.account.as_ref().map(|account| account.name.as_str());
         output.head("account_name", json!(name));
@@ -79,7 +87,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
             "reason": unusable,
             "busy": usability.busy().filter(|_| credential.is_none()),
             "expires_at": snapshot.expires_at(session.clock.now()).map(|moment| moment.to_string()),
-            "handed_in": document.is_some_and(AuthDocument::is_handed_in),
+            "handed_in": document.is_some_and(AuthDocument::is_handed_in) && !snapshot.is_refreshable(),
             "last_refresh": document.and_then(AuthDocument::last_refresh).map(|moment| moment.to_string()),
             "store": snapshot.location().map(|location| location.kind().as_str()),
             "location": snapshot.location().map(ToString::to_string),
@@ -87,7 +95,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
             "warnings": warnings,
         }))?;
     } else {
-        show(&session, &status, &usability, output)?;
+        show(&session, &status, &usability, fleet.as_ref(), output)?;
         warnings.iter().for_each(|warning| output.warn(warning));
         daemon.iter().for_each(|daemon| daemon.warn(output));
     }
@@ -183,6 +191,7 @@ fn show(
     session: &CommandContext,
     status: &LoginStatus,
     usability: &Usability,
+    fleet: Option<&FleetBrief>,
     output: &Output,
 ) -> Result<(), CommandError> {
     let now = session.clock.now();
@@ -224,7 +233,8 @@ fn show(
     if let Some(moment) = snapshot.expires_at(now) {
         fields.push(("expires", relative(moment, now)));
     }
-    if document.is_handed_in() {
+    fields.extend(fleet.map(|fleet| ("fleet", fleet.line(now))));
+    if document.is_handed_in() && !snapshot.is_refreshable() {
         fields.push(("refresh", "this login is handed in by a keeper elsewhere".to_owned()));
     }
     if let Some(moment) = document.last_refresh() {

@@ -24,14 +24,12 @@ pub(crate) fn error(error: &clap::Error, definition: Command, words: &[OsString]
     let failed = |message: String| CommandError::new(Exit::Usage, message);
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
-            let unknown = names(error, ContextKind::InvalidSubcommand).into_iter().next();
-            let unknown = format!("unknown command{}", shown(unknown.as_deref().unwrap_or_default()));
+            let UnknownCommand { message, similar } = unknown_command(error);
             let failed = match command.contains(' ') {
-                true => failed(format!("{unknown} for `{command}`")),
-                false => hand_over::not_passed_on(unknown, words),
+                true => failed(format!("{message} for `{command}`")),
+                false => hand_over::not_passed_on(message, words),
             };
-            // The last one is the most similar.
-            match names(error, ContextKind::SuggestedSubcommand).pop() {
+            match similar {
                 Some(similar) => failed.first_hint(format!("did you mean `{command} {similar}`?")),
                 None => failed,
             }
@@ -116,6 +114,20 @@ fn unknown_argument(error: &clap::Error, words: &[OsString], command: &str) -> C
         )),
         None => failed,
     }
+}
+
+/// A command that does not exist.
+pub(crate) struct UnknownCommand {
+    pub(crate) message: String,
+    pub(crate) similar: Option<String>,
+}
+
+/// Returns what `error`, an [`ErrorKind::InvalidSubcommand`], is about.
+pub(crate) fn unknown_command(error: &clap::Error) -> UnknownCommand {
+    let unknown = names(error, ContextKind::InvalidSubcommand).into_iter().next();
+    let message = format!("unknown command{}", shown(unknown.as_deref().unwrap_or_default()));
+    // The last one is the most similar.
+    UnknownCommand { message, similar: names(error, ContextKind::SuggestedSubcommand).pop() }
 }
 
 fn after_name(command: &str) -> &str {

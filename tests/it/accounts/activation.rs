@@ -141,9 +141,9 @@ fn use_replaces_a_link_that_leads_nowhere_and_with_consent_one_that_leads_elsewh
     let gone = Path::new("accounts/0123456789abcdef/auth.json");
     link_to(gone, &world.home.document());
     let ended = world.run(["token"]).run();
-    assert!(ended.err.contains("replace the link: codex account use NAME"), "{ended}");
+    assert!(ended.err.contains("with accounts, replace it: codex account use NAME"), "{ended}");
     let ended = world.run(["doctor"]).run();
-    assert!(ended.out.contains("replace the link: codex account use NAME"), "{ended}");
+    assert!(ended.out.contains("with accounts, replace it: codex account use NAME"), "{ended}");
     world.run(["account", "use", "private"]).run().expect(0);
     world.run(["token"]).run().expect(0);
     assert_eq!(world.active(), "private");
@@ -155,7 +155,7 @@ fn use_replaces_a_link_that_leads_nowhere_and_with_consent_one_that_leads_elsewh
         assert!(ended.err.contains("codex account use NAME --yes"), "{ended}");
         assert_eq!(fs::read_link(world.home.document()).unwrap(), target);
         let ended = world.run(["account", "use", "work", "--yes"]).run().expect(0);
-        assert!(ended.err.contains(&format!("is a link to {}", target.display())), "{ended}");
+        assert!(ended.err.contains(&format!("was a link to {}, which stays", target.display())), "{ended}");
         assert_eq!(world.active(), "work");
     }
     assert!(elsewhere.exists());

@@ -33,6 +33,7 @@ fn the_present_login_becomes_an_account_when_another_is_added() {
     home.codex(["login", "--store", "file", "--with-api-key"]).input("sk-1").run().expect(0);
     let ended = home.codex(["account", "add", "work", "--with-api-key"]).input("sk-2").run().expect(0);
     assert!(ended.err.contains("the login that was here is now the account default\n"), "{ended}");
+    assert!(ended.err.contains("auth.json (the logins of accounts are stored there)\n"), "{ended}");
     assert!(home.document().is_symlink());
     assert_eq!(home.codex(["token"]).run().expect(0).out, "sk-1\n");
     assert_eq!(home.codex(["token", "--account", "default"]).run().expect(0).out, "sk-1\n");
@@ -304,7 +305,10 @@ fn a_copy_of_a_login_that_was_logged_out_is_not_imported() {
         for dry in [&["--dry-run"][..], &[]] {
             let words = ["account", "import", file.to_str().unwrap(), "again"];
             let ended = world.run(words.into_iter().chain(dry.iter().copied())).run().refused(1);
-            assert!(ended.err.contains("is a copy of a login that was logged out here"), "{ended}");
+            assert!(
+                ended.err.contains("is an old copy of a login: its refresh token was used or revoked here"),
+                "{ended}"
+            );
         }
     }
     assert_eq!((world.list().len(), world.requests()), (1, requests));

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::logins::replace_link_by_login;
 use super::world::World;
-use crate::support::eventually;
+use crate::support::{Flock, eventually};
 
 /// What the logout of the real Codex does.
 fn log_out_as_codex(world: &World) {
@@ -196,6 +196,27 @@ fn a_command_goes_on_while_another_process_holds_the_lease() {
     assert!(!ended.out.is_empty(), "{ended}");
     world.run(["token"]).run().expect(0);
     world.assert_live(&world.document("private"), &world.grants[1]);
+}
+
+#[test]
+fn a_command_that_cannot_put_the_link_right_names_the_process_that_holds_the_lease_and_goes_on() {
+    let world = World::with(&["work", "private"]);
+    let private = world.token(&["token", "--account", "private"]);
+    let login = world.authority.grant(Account::numbered(3));
+    let lease = Flock::hold(&world.home.file("codex-auth/refresh.lock"));
+    replace_link_by_login(&world, &login);
+    let run = world.run(["token", "--account", "private"]).env("CODEX_AUTH_LOCK_TIMEOUT", "300ms");
+    let ended = run.run().expect(0);
+    assert_eq!(ended.out.trim(), private);
+    assert!(ended.err.starts_with("note: another program has changed "), "{ended}");
+    assert!(
+        ended.err.contains("which cannot be put right now: ") && ended.err.contains("perl (pid "),
+        "{ended}"
+    );
+    drop(lease);
+    let ended = world.run(["token"]).run().expect(0);
+    assert!(ended.err.contains("that login is the new account person3, which is active now"), "{ended}");
+    world.assert_whole();
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod crashes;
 mod foreign;
 mod logins;
 mod lost;
+mod refusals;
 // Linux: procfs.
 #[cfg(target_os = "linux")]
 mod running;

@@ -52,6 +52,11 @@ const SCENES: &[(&str, &str, Scene)] = &[
         "Accounts",
         Scene::NotRun("its logins are two people's; tests/it/accounts runs these commands"),
     ),
+    (
+        "README.md",
+        "Several hosts",
+        Scene::NotRun("it needs an etcd; tests/it/fleet/commands.rs follows it with a real one"),
+    ),
     (".github/CONTRIBUTING.md", "Contributing", Scene::NotRun("it would run these very tests")),
     (
         ".github/CONTRIBUTING.md",

@@ -26,6 +26,7 @@ pub struct Etcd {
     folder: TempDir,
     /// The number of restores, each of which has a data folder of its own.
     restores: u32,
+    asks_for_passwords: bool,
     running: Option<(Guarded, Lines)>,
 }
 
@@ -41,7 +42,7 @@ impl Etcd {
         {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        let mut etcd = Self { folder, restores: 0, running: None };
+        let mut etcd = Self { folder, restores: 0, asks_for_passwords: false, running: None };
         etcd.start_again();
         etcd
     }
@@ -71,6 +72,18 @@ impl Etcd {
 
     fn data(&self) -> PathBuf {
         self.folder.path().join(format!("data{}", self.restores))
+    }
+
+    /// Returns the files in which it keeps its data.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let (mut folders, mut files) = (vec![self.data()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files
     }
 
     /// Kills it, as a power failure does.
@@ -103,11 +116,12 @@ impl Etcd {
 
     /// Runs a command of `etcdctl`.
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        let output = Command::new("etcdctl")
-            .env("ETCDCTL_API", "3")
-            .args(["--endpoints", URL])
-            .args(arguments)
-            .output();
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--endpoints", URL]).args(arguments);
+        if self.asks_for_passwords {
+            command.args(["--user", "root:root-password"]);
+        }
+        let output = command.output();
         let output = output.expect("etcdctl(1) is installed");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "etcdctl {arguments:?}: {out}{err}");
@@ -144,7 +158,7 @@ impl Etcd {
     }
 
     /// Creates the user `member`, who may access the keys below `fleet/` only, and asks for passwords from now on.
-    pub fn ask_for_passwords(&self) {
+    pub fn ask_for_passwords(&mut self) {
         for command in [
             "user add root:root-password",
             "user grant-role root root",
@@ -156,6 +170,7 @@ impl Etcd {
         ] {
             self.ctl(&command.split(' ').collect::<Vec<_>>());
         }
+        self.asks_for_passwords = true;
     }
 
     pub fn ca(&self) -> PathBuf {

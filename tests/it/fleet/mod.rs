@@ -1,23 +1,41 @@
 //! Hosts that share one login, with a real etcd.
 
 mod calls;
+mod commands;
+// The kills need failpoints.
+#[cfg(feature = "failpoints")]
+mod crashes;
 mod etcd;
+mod following;
+#[cfg(feature = "failpoints")]
+pub mod host_process;
+mod hostile;
+pub mod hosts;
+mod invites;
+mod members;
+mod outsiders;
 mod records;
 mod refusals;
+#[cfg(feature = "failpoints")]
+mod rotations;
+mod secrecy;
+mod site;
 mod watches;
-
-use std::future::Future;
 
 use codex_auth::fleet::{Change, SharedLease};
 
 use crate::support::in_private_network;
 
 /// Runs `test` in a private network and a runtime of its own.
-fn with_network<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
+pub fn with_network<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F) {
     in_private_network(name, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
+        block_on(test());
     });
+}
+
+fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(test);
 }
 
 fn put(key: &str, text: &str) -> Change {

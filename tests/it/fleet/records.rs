@@ -3,8 +3,8 @@
 use std::fs;
 
 use codex_auth::fleet::{
-    CopyError, FleetKey, FleetPoison, IntentId, InvalidRecord, MemberName, RecordCopy, RefusedChange,
-    SealedRecord, SharedRecord, SpendAttempt,
+    CopyError, FleetKey, FleetKeys, FleetPoison, IntentId, InvalidRecord, MemberName, RecordCopy,
+    RefusedChange, SealedRecord, SharedRecord, SpendAttempt,
 };
 use codex_auth::{AuthDocument, Fingerprint, Secret};
 
@@ -224,18 +224,20 @@ fn the_copy_on_the_disk_never_becomes_older() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("record");
     let key = FleetKey::random(1).unwrap();
-    let seal = |record: &SharedRecord| SealedRecord::seal(record.clone(), &key, "fleet").unwrap();
-    let mut copy = RecordCopy::load(&path, &key, "fleet").unwrap();
+    let keys = FleetKeys::new("fleet", key);
+    let seal = |record: &SharedRecord| keys.seal(record.clone()).unwrap();
+    let mut copy = RecordCopy::load(&path, &keys).unwrap();
     assert!(copy.newest().is_none());
     let (claimed, id) = claim(&first(), "a").unwrap();
     copy.save(seal(&claimed)).unwrap();
     assert!(matches!(copy.save(seal(&first())), Err(CopyError::Older)));
     let next = claimed.committed(id, document("rt-marked-1")).unwrap();
     copy.save(seal(&next)).unwrap();
-    let loaded = RecordCopy::load(&path, &key, "fleet").unwrap();
+    let loaded = RecordCopy::load(&path, &keys).unwrap();
     assert_eq!(loaded.newest().unwrap().bytes(), copy.newest().unwrap().bytes());
     assert!(!String::from_utf8_lossy(&fs::read(&path).unwrap()).contains("marked"));
 
-    let error = RecordCopy::load(&path, &FleetKey::random(1).unwrap(), "fleet").unwrap_err();
+    let other = FleetKeys::new("fleet", FleetKey::random(1).unwrap());
+    let error = RecordCopy::load(&path, &other).unwrap_err();
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
 }

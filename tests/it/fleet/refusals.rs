@@ -11,6 +11,26 @@ use super::{put, with_network};
 use crate::support::here;
 
 #[test]
+fn a_restored_etcd_is_asked_for_a_new_token() {
+    with_network(here!(), async || {
+        let mut etcd = Etcd::start();
+        etcd.ask_for_passwords();
+        let backup = etcd.back_up();
+        let mut with_user = settings(&[URL]);
+        with_user.user = user("member", "marked-password");
+        let store = open(with_user);
+        // The token has the number of the last change, for which the restored etcd would wait.
+        for _ in 0..30 {
+            store.commit(&[], &[put("fleet/record", "1")]).await.unwrap();
+        }
+        etcd.restart();
+        store.read("fleet/record").await.unwrap();
+        etcd.restore(&backup);
+        assert!(store.read("fleet/record").await.unwrap().value.is_none());
+    });
+}
+
+#[test]
 fn a_user_reaches_the_keys_of_the_fleet_only() {
     with_network(here!(), async || {
         let mut etcd = Etcd::start();

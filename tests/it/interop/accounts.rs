@@ -91,10 +91,25 @@ fn codex_adds_an_mcp_server_for_all_accounts_from_the_folder_of_one() {
     }
 }
 
+/// Asserts that a login of the user of this number, by which Codex has replaced the link, moves into the account `name`.
+fn login_moves(world: &World, work: &Path, number: u32, name: &str) {
+    assert!(!world.home.document().is_symlink());
+    let ended = world.run(["token"]).run().expect(0);
+    assert!(ended.err.contains(&format!("{name}, which is active now")), "{ended}");
+    assert!(world.home.document().is_symlink());
+    assert_eq!((world.active(), work.exists()), (json!(name), number == 1));
+    assert_eq!(ended.out.trim(), world.token(&["token", "--account", name]));
+    world.assert_live(&world.document("private"), &world.grants[1]);
+    world.run(["refresh"]).run().expect(0);
+}
+
+/// The numbers of users and the accounts of their logins, if the first user is active.
+const LOGINS: [(u32, &str); 2] = [(1, "work"), (3, "person3")];
+
 #[test]
 fn a_device_login_of_codex_moves_into_the_account_of_its_user_or_becomes_one() {
     for program in [codex_0169(), codex_0171()] {
-        for (number, name) in [(1, "work"), (3, "person3")] {
+        for (number, name) in LOGINS {
             let world = World::with(&["work", "private"]);
             let work = world.document("work");
             world.authority.visit_as(Account::numbered(number));
@@ -103,17 +118,86 @@ fn a_device_login_of_codex_moves_into_the_account_of_its_user_or_becomes_one() {
             });
             let words = ["login", "--device-auth", "--experimental_issuer", world.authority.url()];
             codex(&program, &world, &world.home.path(), words).run().expect(0);
-            assert!(!world.home.document().is_symlink());
-            let ended = world.run(["token"]).run().expect(0);
-            assert!(ended.err.contains(&format!("{name}, which is active now")), "{ended}");
-            assert!(world.home.document().is_symlink());
-            assert_eq!((world.active(), work.exists()), (json!(name), number == 1));
-            let account = |name| world.token(&["token", "--account", name]);
-            assert_eq!(ended.out.trim(), account(name));
-            world.assert_live(&world.document("private"), &world.grants[1]);
-            world.run(["refresh"]).run().expect(0);
+            login_moves(&world, &work, number, name);
         }
     }
+}
+
+// Linux: chromium.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_browser_login_of_the_server_of_codex_goes_through_the_link_into_the_account() {
+    use crate::app_server::client::Client;
+    use crate::login::devtools::Chromium;
+    use crate::support::{here, in_private_network};
+
+    const TOLD: &str =
+        "another program has replaced the login of the account work by the login of person3@example.com";
+    in_private_network(here!(), || {
+        let mut browser = Chromium::start();
+        for program in [codex_0169(), codex_0171()] {
+            for (number, _) in LOGINS {
+                let world = World::with(&["work", "private"]);
+                world.authority.visit_as(Account::numbered(number));
+                let base = format!("chatgpt_base_url=\"{}/backend-api\"", world.authority.url());
+                let run = codex(&program, &world, &world.home.path(), ["-c", &base, "app-server"]);
+                let run = run.env("CODEX_APP_SERVER_LOGIN_ISSUER", world.authority.url());
+                let mut server = Client::from_run(run);
+                let before = world.token(&["token"]);
+                let started = server.call("account/login/start", json!({"type": "chatgpt"}));
+                browser.visit(started["authUrl"].as_str().unwrap());
+                let ended = server.notification("account/login/completed");
+                assert_eq!(ended["success"], true, "{ended}");
+                server.end();
+                assert!(world.home.document().is_symlink());
+                let status = world.run(["status"]).run().expect(0);
+                assert_eq!(status.err.contains(TOLD), number == 3, "{status}");
+                let now = world.token(&["token", "--account", "work"]);
+                assert_ne!(now, before);
+                assert_eq!((world.token(&["token"]), world.active()), (now, json!("work")));
+                world.assert_live(&world.document("private"), &world.grants[1]);
+                world.run(["refresh"]).run().expect(0);
+            }
+        }
+    });
+}
+
+/// The commands of the README that give two terminals an account each.
+#[test]
+fn the_five_commands_of_the_readme_give_two_terminals_an_account_each() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, text) = readme.split_once("\n## Accounts\n").unwrap();
+    let block = text.split("```").nth(1).unwrap();
+    let lines: Vec<_> = block.lines().filter_map(|line| line.strip_prefix("codex ")).collect();
+    assert_eq!(lines.len(), 5, "{block}");
+    let (world, program) = (World::with(&[]), codex_0171());
+    world.authority.adjust(|policy| (policy.device, policy.pacing) = (DeviceFlow::Approves, Pacing::Ignored));
+    let mut logins = 0;
+    let mut outputs = Vec::new();
+    for line in lines {
+        let mut words: Vec<_> = line.split(' ').collect();
+        if words == ["login"] || words.starts_with(&["account", "add"]) {
+            logins += 1;
+            world.authority.visit_as(Account::numbered(logins));
+            words.push("--device-auth");
+        }
+        if words.pop_if(|last| *last == "codex").is_some() {
+            words.extend([program.to_str().unwrap(), "login", "status"]);
+        }
+        let run = world.run(words).env("CODEX_APP_SERVER_LOGIN_ISSUER", world.authority.url());
+        outputs.push(run.run().expect(0));
+    }
+    assert!(outputs[3].err.contains("Logged in using ChatGPT"), "{}", outputs[3]);
+    let listed = &outputs[4].out;
+    assert!(listed.contains("*  work     person1@example.com"), "{listed}");
+    assert!(listed.contains("   private  person2@example.com"), "{listed}");
+    let email = |words: &[&str]| {
+        let report = world.run(words.iter().copied().chain(["status", "--json"])).run().expect(0).json();
+        report["account"]["email"].clone()
+    };
+    assert_eq!(email(&[]), "person1@example.com");
+    let ours = crate::support::program();
+    assert_eq!(email(&["account", "run", "private", "--", ours.to_str().unwrap()]), "person2@example.com");
 }
 
 /// A turn of `codex exec` with an account. Returns the bearer token.

@@ -118,6 +118,9 @@ fn accounts_that_are_added_renamed_logged_out_and_removed_are_taken_up_without_a
     assert_eq!(served(&socket(&folder)), Some(grant.tokens.access_token.clone()));
     world.run(["account", "rename", "b", "c"]).run().expect(0);
     keeper.until("account b is now named c");
+    fs::remove_file(socket(&folder)).unwrap();
+    let line = keeper.until("listening").pop().unwrap();
+    assert!(line.contains("account{name=c}"), "{line}");
     world.run(["logout", "--account", "c"]).run().expect(0);
     assert_eq!(served(&socket(&folder)), None);
     assert_eq!(entry(&world, "c")["usable"], false);
@@ -242,4 +245,32 @@ fn the_keeper_and_its_status_ignore_pinned_folders() {
         (&true.into(), &report(&world, &[])["account"]["email"])
     );
     assert_eq!(world.authority.counters().of(Endpoint::Refresh), 0);
+}
+
+#[test]
+fn a_keeper_that_is_stopped_is_said_not_to_respond_and_named_by_its_process() {
+    let world = World::with(&["a", "b", "c"]);
+    let keeper = keep(&world, 3);
+    keeper.signal("-STOP");
+    let ended = world.run(["sync", "status"]).run().expect(1);
+    let silent = format!("the keeper (pid {}) does not respond", keeper.pid());
+    assert_eq!(ended.out.matches(&silent).count(), 4, "{ended}");
+    let hint = format!(
+        "hint: if it was stopped, continue it: kill -CONT {0}; or end it: kill -KILL {0}",
+        keeper.pid()
+    );
+    assert!(ended.err.contains(&hint), "{ended}");
+    let report = report(&world, &[]);
+    for part in std::iter::once(&report).chain(report["accounts"].as_array().unwrap()) {
+        assert_eq!((&part["running"], &part["responding"]), (&true.into(), &false.into()), "{part:#}");
+        assert_eq!(part["pid"], keeper.pid(), "{part:#}");
+    }
+    let ended = world.run(["doctor"]).run();
+    assert!(ended.out.contains(&format!("pid {} does not respond", keeper.pid())), "{ended}");
+    // A socket of another home names no process.
+    let socket = socket(&world.home.path());
+    let ended = world.run(["sync", "status"]).env("CODEX_AUTH_SOCKET", &socket).run().expect(1);
+    assert!(ended.out.contains("the keeper does not respond"), "{ended}");
+    keeper.signal("-CONT");
+    world.run(["sync", "status"]).run().expect(0);
 }

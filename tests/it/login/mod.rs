@@ -34,7 +34,7 @@ mod chromium;
 mod device;
 // Linux: chromium.
 #[cfg(target_os = "linux")]
-mod devtools;
+pub mod devtools;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod disks;

@@ -8,6 +8,7 @@ mod accounts;
 // Linux: mounts and procfs.
 #[cfg(target_os = "linux")]
 mod containers;
+mod fleet;
 mod fleet_model;
 // Linux: keychain items of other programs.
 #[cfg(target_os = "linux")]

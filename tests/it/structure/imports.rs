@@ -20,6 +20,21 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     ("history", &["clock", "config", "home", "secret"]),
     ("daemon", &["config", "document", "home", "redaction"]),
     (
+        "fleet",
+        &[
+            "authority",
+            "backoff",
+            "clock",
+            "config",
+            "document",
+            "failpoint",
+            "home",
+            "remedy",
+            "secret",
+            "store",
+        ],
+    ),
+    (
         "manager",
         &[
             "authority",
@@ -29,6 +44,7 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "document",
             "external",
             "failpoint",
+            "fleet",
             "history",
             "home",
             "remedy",
@@ -75,11 +91,10 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
     (
         "keeper",
         &[
-            "accounts", "backoff", "clock", "config", "document", "history", "manager", "home", "remedy",
-            "secret", "store", "watch",
+            "accounts", "backoff", "clock", "config", "document", "fleet", "history", "manager", "home",
+            "remedy", "secret", "store", "watch",
         ],
     ),
-    ("fleet", &["authority", "backoff", "config", "document", "remedy", "secret", "store"]),
     ("diagnosis", &["authority", "clock", "config", "document", "home", "manager", "store"]),
     (
         "why",
@@ -113,7 +128,7 @@ pub const ALLOWED_IMPORTS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
-    ("error", &["accounts", "config", "login", "manager", "remedy", "store"]),
+    ("error", &["accounts", "config", "fleet", "login", "manager", "remedy", "store"]),
 ];
 
 /// The modules of the platform crate that each module may import.
@@ -132,8 +147,8 @@ pub const PLATFORM_IMPORTS: &[(&str, &[&str])] = &[
     ("daemon", &["filesystem", "peer", "private_file", "process", "process_start", "text"]),
     ("manager", &["filesystem", "process", "search_path", "sync"]),
     ("accounts", &["private_file"]),
-    ("keeper", &["filesystem", "lock", "peer", "private_file", "process"]),
-    ("fleet", &["private_file", "text"]),
+    ("keeper", &["filesystem", "lock", "machine", "peer", "private_file", "process"]),
+    ("fleet", &["boot_clock", "lock", "private_file", "text"]),
     ("diagnosis", &["filesystem", "lock", "private_file", "process"]),
     (
         "bin",

@@ -92,6 +92,12 @@ impl HelperProcess {
         self.process.0.id()
     }
 
+    /// Sends it a signal, such as `-STOP`.
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.pid().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
     /// Closes its input.
     pub fn close_input(&mut self) {
         self.input = None;

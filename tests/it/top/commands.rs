@@ -138,10 +138,13 @@ fn a_wrong_line_is_named_and_a_secret_in_it_is_not_repeated() {
     let world = World::new(machine);
     let screen = dashboard(&world);
     enter(&screen, "/login sk-proj-marked");
-    screen.shows("error: unknown command (not shown, it may be a secret) for `codex login`");
+    screen.shows("error: unknown command (not shown, it may be a secret) for `/login`");
     screen.shows_no("sk-proj-marked");
     enter(&screen, "/nothing");
     screen.shows("error: unknown command 'nothing'");
+    screen.shows("hint: the commands: /");
+    enter(&screen, "/logot");
+    screen.shows("hint: did you mean /logout?");
     // Several commands begin like this: Enter completes the first.
     screen.types("/l");
     screen.press("Enter");

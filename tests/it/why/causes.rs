@@ -242,3 +242,23 @@ fn the_last_sign_out_is_explained_after_a_new_login() {
     assert_eq!((&why["condition"], &why["explained"]), (&"working".into(), &"revoked".into()), "{why:#}");
     assert!(why["next"].as_array().unwrap().is_empty());
 }
+
+#[test]
+fn a_history_with_a_part_missing_is_said_beside_a_cause_that_is_not_known() {
+    let world = World::new();
+    world.script(Step::closed_after());
+    world.script(Step::closed_after());
+    world.refresh().expect(4);
+    world.refresh().expect(3);
+    let says = |part: &str| {
+        let words = world.codex(["why"]).run().expect(0).out;
+        assert!(words.contains("a part of the history is missing: ") && words.contains(part), "{words}");
+    };
+    let events = world.home.file("codex-auth/history/events.jsonl");
+    fs::write(&events, [&fs::read(&events).unwrap()[..], b"{torn\n"].concat()).unwrap();
+    says("1 damaged line");
+    fs::remove_file(&events).unwrap();
+    fs::create_dir(&events).unwrap();
+    says("events.jsonl");
+    assert!(!world.codex(["why", "--report"]).run().expect(0).out.contains("events.jsonl"));
+}

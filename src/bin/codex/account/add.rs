@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &AddArguments, output: &mut Output) -> CommandOutco
             // It is listed as logged out.
             tracing::debug!("the account {} was not removed again: {error}", account.name);
         }
-        return Err(error);
+        return Err(error.for_command(&format!("codex account add {}", arguments.name)));
     }
     settle(&context, &account, output)
 }

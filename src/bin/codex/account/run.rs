@@ -12,6 +12,7 @@ use super::{AccountContext, account_name};
 use crate::completions::ACCOUNT;
 use crate::error::{CommandError, CommandOutcome, Exit};
 use crate::output::Output;
+use crate::run::not_started;
 
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::ACCOUNT_RUN)]
@@ -37,5 +38,5 @@ pub(super) fn run(arguments: &AccountRunArguments, output: &mut Output) -> Comma
     let mut command = Command::new(program);
     command.args(words).env("CODEX_HOME", home.path()).env_remove("CODEX_AUTH_ACCOUNT");
     let error = hardening::restore_inherited_settings(&mut command).exec();
-    Err(CommandError::new(Exit::Failed, format!("cannot run {}: {error}", program.display())))
+    Err(not_started(program, &error))
 }

@@ -1,6 +1,6 @@
 //! `codex account use` and `unlink`: change what `auth.json` of the home leads to.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use clap::Args;
 use codex_auth::accounts::{
@@ -17,7 +17,7 @@ use super::{AccountContext, account_name, check_unused, tell_adopted, tell_lost_
 use crate::completions::ACCOUNT;
 use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome, Exit};
-use crate::output::Output;
+use crate::output::{Output, path_text};
 use crate::{child, runtime};
 
 #[derive(Args, Debug)]
@@ -67,14 +67,27 @@ pub(super) fn run(arguments: &UseArguments, output: &mut Output) -> CommandOutco
     let account = context.find(&arguments.name)?;
     let others = programs_using(context.home());
     let is_active = context.set.active() == Some(&account);
+    let link = match context.set.link() {
+        ActiveLink::Elsewhere(target) => Some(target),
+        _ => None,
+    };
+    let foreign = match link {
+        Some(_) if arguments.yes || can_ask() => ForeignLink::Replace,
+        _ => ForeignLink::Keep,
+    };
+    context.edit(output, |editor| editor.check_activation(&account, foreign))?;
     if !is_active && !arguments.yes {
         let effect = "It goes on with that login until it is restarted, and new programs use the other one.";
         confirm(&others, effect, &format!("Switch to {}?", arguments.name), output)?;
     }
-    let foreign = match context.set.link() {
-        ActiveLink::Elsewhere(target) => confirm_link(arguments, context.home(), target, output)?,
-        _ => ForeignLink::Keep,
-    };
+    if let Some(target) = link.filter(|_| !arguments.yes) {
+        output.say(&format!(
+            "{} is a link to {}, which is not an account of this home",
+            context.home().document().display(),
+            target.display()
+        ));
+        ask(&format!("Replace the link by one to {}?", arguments.name), output)?;
+    }
     if !is_active {
         tell_adopted(context.edit(output, |editor| editor.adopt())?.as_ref(), output);
         let refreshed = refresh_outgoing(&context, output)?;
@@ -85,7 +98,8 @@ pub(super) fn run(arguments: &UseArguments, output: &mut Output) -> CommandOutco
     let activation = context.edit(output, |editor| editor.activate(&account, foreign))?;
     let stored = Stores::open(context.home().clone(), &context.environment)?.find()?.stored;
     let stored = stored.map(|stored| stored.document);
-    let report = |output: &Output| report(&account, &activation, &others, output);
+    let done = Switch { account: &account, activation: &activation, link, others: &others };
+    let report = |output: &Output| report(&done, context.home(), stored.is_some(), output);
     daemon::after_change(
         arguments.daemon,
         CommandEffect::Login,
@@ -94,25 +108,6 @@ pub(super) fn run(arguments: &UseArguments, output: &mut Output) -> CommandOutco
         output,
         report,
     )
-}
-
-/// Asks on a terminal before a link of the user's is replaced. Without a terminal, it is not.
-fn confirm_link(
-    arguments: &UseArguments,
-    home: &Home,
-    target: &Path,
-    output: &Output,
-) -> Result<ForeignLink, CommandError> {
-    if !arguments.yes && !can_ask() {
-        return Ok(ForeignLink::Keep);
-    }
-    let leads = format!("{} is a link to {}", home.document().display(), target.display());
-    if !arguments.yes {
-        output.say(&format!("{leads}, which is not an account of this home"));
-        ask(&format!("Replace the link by one to {}?", arguments.name), output)?;
-    }
-    output.inform(&format!("{leads}, which stays; the link is replaced"));
-    Ok(ForeignLink::Replace)
 }
 
 /// Refreshes the token of the active login if it expires soon. A failure is only a warning, because the switch loses
@@ -163,19 +158,27 @@ fn choice_here(account: &Account) -> Option<String> {
     Some(format!("commands here use the account {} all the same: {}", other.name, here.reason))
 }
 
-fn report(
-    account: &Account,
-    activation: &Activation,
-    others: &[CodexProcess],
-    output: &Output,
-) -> CommandOutcome {
+/// What `codex account use` has done.
+struct Switch<'a> {
+    account: &'a Account,
+    activation: &'a Activation,
+    /// Where the link of the user's led that was replaced.
+    link: Option<&'a PathBuf>,
+    others: &'a [CodexProcess],
+}
+
+fn report(done: &Switch<'_>, home: &Home, is_logged_in: bool, output: &Output) -> CommandOutcome {
+    let Switch { account, activation, link, others } = done;
     let from = match activation {
         Activation::Switched { from } => from.as_ref().map(|from| from.name.as_str()),
         _ => None,
     };
-    let is_switched = *activation != Activation::Unchanged;
+    let is_switched = **activation != Activation::Unchanged;
     let name = &account.name;
     let mut warnings: Vec<_> = choice_here(account).into_iter().collect();
+    if !is_logged_in {
+        warnings.push(format!("it is not logged in; to log in: codex login --account {name}"));
+    }
     if is_switched && !others.is_empty() {
         warnings.push(format!(
             "Codex is running ({}) and keeps the other account until it is restarted; if it is refreshing that \
@@ -188,6 +191,7 @@ fn report(
             "active": name.as_str(),
             "switched": is_switched,
             "before": from,
+            "replaced_link": link.map(|target| path_text(target)),
             "other_programs": others.iter().map(|other| other.pid).collect::<Vec<_>>(),
             "warnings": warnings,
         }))?;
@@ -197,6 +201,10 @@ fn report(
         (false, _) => output.inform(&format!("{name} is active already")),
         (true, Some(from)) => output.inform(&format!("{name} is active now, instead of {from}")),
         (true, None) => output.inform(&format!("{name} is active now")),
+    }
+    if let Some(target) = link {
+        let document = home.document();
+        output.inform(&format!("{} was a link to {}, which stays", document.display(), target.display()));
     }
     warnings.iter().for_each(|warning| output.warn(warning));
     Ok(())

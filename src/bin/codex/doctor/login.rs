@@ -103,6 +103,9 @@ fn usable(subject: &Examination, status: &LoginStatus, condition: &LoginConditio
         format!("; the access token {} {}", if end > now { "expires" } else { "expired" }, relative(end, now))
     });
     let message = match (document.is_handed_in(), expires) {
+        (true, expires) if status.snapshot().is_refreshable() => {
+            format!("{mode}{}; its fleet refreshes it", expires.unwrap_or_default())
+        }
         (true, expires) => {
             let expires = expires.unwrap_or_default();
             format!("{mode}; this login is handed in by a keeper elsewhere, which refreshes it{expires}")

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use codex_auth::config::{TESTED_CODEX_VERSIONS, is_tested_codex};
 use codex_auth::diagnosis::{CodexProcess, programs_using};
-use codex_auth::keeper::{self, ClientError};
+use codex_auth::keeper::{Client, KeeperState};
 use codex_auth_platform::filesystem;
 use codex_auth_platform::{search_path, service};
 
@@ -15,7 +15,7 @@ use crate::daemon::DaemonState;
 use crate::name;
 use crate::next_codex;
 use crate::output::relative;
-use crate::sync::Installation;
+use crate::sync::{Installation, continue_or_end};
 
 /// Version and platform.
 pub(super) fn version() -> Finding {
@@ -33,21 +33,29 @@ pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
 
 /// Whether a keeper runs.
 fn keeper(subject: &Examination) -> Finding {
-    let client = keeper::Client::of(&subject.home, &subject.environment);
-    match client.map(|client| client.status()) {
-        None => Finding::warning("keeper", "it has no socket: the path of the home is too long for one")
-            .remedy("set XDG_RUNTIME_DIR"),
-        Some(Ok(status)) => {
+    if Client::of(&subject.home, &subject.environment).is_none() {
+        return Finding::warning("keeper", "it has no socket: the path of the home is too long for one")
+            .remedy("set XDG_RUNTIME_DIR");
+    }
+    match KeeperState::of(&subject.home, &subject.environment) {
+        Ok(KeeperState::Responding(status)) => {
             let next = status.next_refresh_at.map(|moment| relative(moment, subject.clock.now()));
             let next =
                 next.map_or_else(|| "no refresh is planned".to_owned(), |next| format!("refreshes {next}"));
             Finding::ok("keeper", format!("pid {}, {next}", status.pid))
         }
-        Some(Err(ClientError::Unreachable { .. })) if is_installed(subject) => {
+        Ok(silent @ KeeperState::Silent { .. }) => {
+            let pid = silent.pid().map(|pid| format!("pid {pid} ")).unwrap_or_default();
+            Finding::warning("keeper", format!("{pid}does not respond")).remedy(match is_installed(subject) {
+                true => "restart it: codex sync install --now".to_owned(),
+                false => continue_or_end(silent.pid()),
+            })
+        }
+        Ok(_) if is_installed(subject) => {
             Finding::warning("keeper", "it is installed but not running").remedy("codex sync install --now")
         }
-        Some(Err(ClientError::Unreachable { .. })) => Finding::ok("keeper", "not running"),
-        Some(Err(error)) => {
+        Ok(_) => Finding::ok("keeper", "not running"),
+        Err(error) => {
             Finding::warning("keeper", error.to_string()).remedy("restart it: codex sync install --now")
         }
     }

@@ -6,6 +6,7 @@
 mod codex;
 mod examination;
 mod finding;
+mod fleet;
 mod folders;
 mod login;
 mod machine;
@@ -97,6 +98,7 @@ fn check(subject: &Examination) -> Vec<Finding> {
         subject.unknown_account.iter().cloned().collect(),
         folders::findings(subject),
         login::findings(subject),
+        fleet::findings(subject),
         network::findings(&subject.diagnosis.network),
         machine::findings(subject),
     ]

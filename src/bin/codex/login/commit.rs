@@ -9,6 +9,7 @@ use super::report::{self, LoginReport};
 use crate::context::{CommandContext, WaitingLine, account};
 use crate::daemon::{self, CommandEffect, DaemonArguments};
 use crate::error::{CommandError, CommandOutcome};
+use crate::fleet;
 use crate::output::Output;
 use crate::runtime;
 
@@ -113,6 +114,7 @@ impl LoginTarget {
         let (document, kept) = (committed.document(), committed.report());
         output.head("account", account(Some(document)));
         report::logged_in(document, kept, output);
+        self.bring_fleet_along(output).await;
         let superseded = tokio::select! {
             superseded = committed.announce(announcement) => Some(superseded),
             () = interrupts.next() => None,
@@ -125,6 +127,14 @@ impl LoginTarget {
         report::ended(&report, output)?;
         self.bring_daemon_along(document, interrupts, output).await;
         Ok(())
+    }
+
+    /// Makes the login that of the fleet, if the home is a member of one. It is stored here whatever comes of that.
+    async fn bring_fleet_along(&self, output: &Output) {
+        let (home, environment) = (self.context.home().clone(), self.context.environment.clone());
+        let output = output.clone();
+        let work = move || fleet::after_login(&home, &environment, &output);
+        let _ = tokio::task::spawn_blocking(work).await;
     }
 
     /// Restarts Codex's daemon if it serves another login. An interruption ends the wait; the restart goes on.

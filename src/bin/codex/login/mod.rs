@@ -4,7 +4,6 @@ mod browser;
 mod commit;
 mod device;
 mod interrupt;
-mod piped;
 mod report;
 mod screen;
 
@@ -25,6 +24,7 @@ use crate::error::{CommandError, CommandOutcome, Exit, PIPE_AN_ACCESS_TOKEN, PIP
 use crate::located;
 use crate::name;
 use crate::output::Output;
+use crate::piped;
 use crate::replaced::remember_user;
 use crate::status;
 
@@ -164,14 +164,21 @@ pub(crate) fn run(arguments: &LoginArguments, output: &mut Output) -> CommandOut
     options.check()?;
     let context = CommandContext::open(output)?;
     let (chosen, environment) = (context.chosen.clone(), context.environment.clone());
-    let done = options.log_in(context, output);
+    let Some(account) = &chosen.account else {
+        let done = options.log_in_beside(Vec::new(), context, output);
+        located::reconcile_own_login(&chosen.home, &environment, output);
+        return done;
+    };
+    let others = AccountSet::around(chosen.home.clone())?.other_homes(account)?;
+    let done = options.log_in_beside(others, context, output);
     located::reconcile_own_login(&chosen.home, &environment, output);
-    if let Some(account) = &chosen.account
-        && let Ok(set) = AccountSet::around(chosen.home)
-    {
+    if let Ok(set) = AccountSet::around(chosen.home) {
         remember_user(&set, account, &environment);
     }
-    done
+    done.map_err(|error| match account.place {
+        AccountPlace::Folder => error.for_command(&format!("codex login --account {}", account.name)),
+        _ => error,
+    })
 }
 
 impl LoginOptions {
@@ -189,12 +196,7 @@ impl LoginOptions {
         issuer.map_err(|error| CommandError::new(Exit::Usage, error.to_string()))
     }
 
-    /// Logs in to the home of `context`.
-    pub(crate) fn log_in(&self, context: CommandContext, output: &mut Output) -> CommandOutcome {
-        self.log_in_beside(Vec::new(), context, output)
-    }
-
-    /// As [`Self::log_in`], with a login that is in none of the homes `others`.
+    /// Logs in to the home of `context`, with a login that is in none of the homes `others`.
     pub(crate) fn log_in_beside(
         &self,
         others: Vec<Home>,
@@ -213,8 +215,11 @@ impl LoginOptions {
             session = session.with_issuer(issuer);
         }
         let mut session = session.with_old_login_policy(self.old_login()).with_other_homes(others);
-        if context.chosen.account.is_some() {
+        if let Some(account) = &context.chosen.account {
             session = session.with_owner(LoginOwner::SameUser);
+            if account.place == AccountPlace::Folder && self.store.is_none() {
+                session = session.with_store_of_accounts();
+            }
         }
         let target = LoginTarget { context, session, daemon: self.daemon };
         target.warn_of_shared_file(output);

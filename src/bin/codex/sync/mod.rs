@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 
 pub(crate) use self::run::keep_beside;
 pub(crate) use self::service::Installation;
+pub(crate) use self::status::continue_or_end;
 
 use crate::error::CommandOutcome;
 use crate::output::Output;

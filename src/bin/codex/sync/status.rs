@@ -2,7 +2,7 @@
 
 use clap::Args;
 use codex_auth::accounts::{Account, AccountSet};
-use codex_auth::keeper::{Client, ClientError, KeeperStatus};
+use codex_auth::keeper::{Client, KeeperState, KeeperStatus, RunningKeeper};
 use codex_auth::redaction::printable;
 use codex_auth::{Clock, Environment, Home, Stores, Timestamp, store};
 use codex_auth_platform::service;
@@ -32,15 +32,19 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
         Err(error) => return Err(error),
     };
     output.set_home(json!(home.as_ref().map(|home| path_text(home.path()))));
-    let client = match environment.socket.as_ref().filter(|_| !choice::is_named()) {
+    let socket = environment.socket.as_ref().filter(|_| !choice::is_named());
+    let is_elsewhere = socket.is_some();
+    let client = match socket {
         Some(path) => Some(Client::at(path)),
         None => home.as_ref().and_then(|home| Client::of(home, &environment)),
     };
-    let status = match client.as_ref().map(Client::status) {
-        Some(Ok(status)) => Some(status),
-        None | Some(Err(ClientError::Unreachable { .. })) => None,
-        Some(Err(error)) => return Err(CommandError::new(Exit::Failed, error.to_string())),
+    let keeper = match (&client, &home) {
+        (Some(client), _) if is_elsewhere => KeeperState::behind(client),
+        (_, Some(home)) => KeeperState::of(home, &environment),
+        _ => Ok(KeeperState::Absent),
     };
+    let keeper = keeper.map_err(|error| CommandError::new(Exit::Failed, error.to_string()))?;
+    let status = keeper.status().cloned();
     let socket = client.map(|client| client.path().display().to_string());
     let daemon = home.as_ref().and_then(|home| {
         DaemonState::look(home, || {
@@ -58,15 +62,16 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
     let installed = installed.map(|found| found.file.display().to_string());
     output.head("account", json!(status.as_ref().and_then(|status| status.account.clone())));
     let accounts = match &home {
-        Some(home) if environment.socket.is_none() => AccountKeeper::all(home, &environment)?,
+        Some(home) if environment.socket.is_none() => AccountKeeper::all(home, &keeper, &environment)?,
         _ => Vec::new(),
     };
     if output.is_json() {
         let mut report = json!({
-            "running": status.is_some(),
+            "running": keeper.pid().is_some() || keeper.is_silent(),
+            "responding": status.is_some(),
             "installed": installed,
             "socket": socket,
-            "pid": status.as_ref().map(|status| status.pid),
+            "pid": keeper.pid(),
             "version": status.as_ref().map(|status| status.version.clone()),
             "usable": status.as_ref().map(|status| status.reason.is_none()),
             "reason": status.as_ref().and_then(|status| status.reason.clone()),
@@ -82,13 +87,17 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
         show(status, socket.as_deref(), installed.as_deref(), output)?;
         show_accounts(&accounts, output)?;
     } else {
-        output.data("no keeper is running")?;
-        if accounts.iter().any(|account| account.status.is_some()) {
+        output.data(&without_status(&keeper))?;
+        if accounts.iter().any(|account| account.keeper.pid().is_some()) {
             show_accounts(&accounts, output)?;
         }
-        output.hint(match installed {
-            Some(_) => "it is installed; to start it: codex sync install --now",
-            None => "to start one at every login: codex sync install --now",
+        output.hint(&match (installed, &keeper) {
+            (Some(_), KeeperState::Absent) => {
+                "it is installed; to start it: codex sync install --now".to_owned()
+            }
+            (None, KeeperState::Absent) => "to start one at every login: codex sync install --now".to_owned(),
+            (Some(_), _) => "to restart it: codex sync install --now".to_owned(),
+            (None, _) => continue_or_end(keeper.pid()),
         });
     }
     daemon.iter().for_each(|daemon| daemon.warn(output));
@@ -96,40 +105,64 @@ pub(super) fn run(_arguments: &SyncStatusArguments, output: &mut Output) -> Comm
     if status.is_some() { Ok(()) } else { Err(CommandError::reported(Exit::Failed)) }
 }
 
+/// Describes a keeper without a status.
+fn without_status(keeper: &KeeperState) -> String {
+    match (keeper.is_silent(), keeper.pid()) {
+        (false, _) => "no keeper is running".to_owned(),
+        (true, Some(pid)) => format!("the keeper (pid {pid}) does not respond"),
+        (true, None) => "the keeper does not respond".to_owned(),
+    }
+}
+
+/// Returns what to do with a keeper that does not respond and that no service manager restarts.
+pub(crate) fn continue_or_end(pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) => format!("if it was stopped, continue it: kill -CONT {pid}; or end it: kill -KILL {pid}"),
+        None => "restart the keeper of that socket".to_owned(),
+    }
+}
+
 /// The keeper of an account.
 struct AccountKeeper {
     account: Account,
     is_active: bool,
     socket: Option<String>,
-    status: Option<KeeperStatus>,
+    keeper: KeeperState,
 }
 
 impl AccountKeeper {
-    /// Asks the keepers of all accounts of `home`.
-    fn all(home: &Home, environment: &Environment) -> Result<Vec<Self>, CommandError> {
+    /// Asks the keepers of all accounts of `home`, whose own is `keeper`.
+    fn all(home: &Home, keeper: &KeeperState, environment: &Environment) -> Result<Vec<Self>, CommandError> {
         let set = AccountSet::open(home.clone())?;
         let ask = |account: &Account| {
-            let client = Client::of(&set.home_of(account)?, environment);
+            let home = set.home_of(account)?;
+            let running = RunningKeeper::of(&home).map(|keeper| keeper.holder);
+            // One process is the keeper of all accounts. If it is stopped, each of them would cost a second.
+            let keeper = match keeper {
+                KeeperState::Silent { holder } if running.is_some() && *holder == running => keeper.clone(),
+                // A keeper whose response is not understood serves no program.
+                _ => KeeperState::of(&home, environment).unwrap_or(KeeperState::Silent { holder: running }),
+            };
             Ok(Self {
                 account: account.clone(),
                 is_active: set.active() == Some(account),
-                // A keeper that does not answer serves no program.
-                status: client.as_ref().and_then(|client| client.status().ok()),
-                socket: client.map(|client| path_text(client.path())),
+                keeper,
+                socket: Client::of(&home, environment).map(|client| path_text(client.path())),
             })
         };
         set.accounts().map(ask).collect()
     }
 
     fn report(&self) -> Value {
-        let status = self.status.as_ref();
+        let status = self.keeper.status();
         json!({
             "id": self.account.id.as_str(),
             "name": self.account.name.as_str(),
             "active": self.is_active,
-            "running": status.is_some(),
+            "running": self.keeper.pid().is_some() || self.keeper.is_silent(),
+            "responding": status.is_some(),
             "socket": self.socket,
-            "pid": status.map(|status| status.pid),
+            "pid": self.keeper.pid(),
             "identity": status.and_then(|status| status.account.as_ref()),
             "usable": status.map(|status| status.reason.is_none()),
             "reason": status.and_then(|status| status.reason.as_ref()),
@@ -141,7 +174,7 @@ impl AccountKeeper {
 
     /// The words of a report after the name.
     fn summary(&self, now: Timestamp) -> String {
-        let Some(status) = &self.status else { return "no keeper is running".to_owned() };
+        let Some(status) = self.keeper.status() else { return without_status(&self.keeper) };
         let state = match (&status.reason, status.next_refresh_at) {
             (Some(why), _) => printable(why, 200).to_string(),
             (None, Some(moment)) => format!("refresh {}", relative(moment, now)),

@@ -39,7 +39,14 @@ pub(super) fn lines(login: &LoginRow, now: Timestamp, width: usize) -> Vec<Vec<P
     let (programs, tone) = list(&login.programs);
     field("programs", &programs, tone);
     match &login.keeper {
-        Some(keeper) => field("keeper", &keeper_text(keeper, now), Tone::Plain),
+        Some(KeeperRow::Responding { pid, next_refresh_at, reason }) => {
+            let next = keeper_text(reason.as_deref(), *next_refresh_at, now);
+            field("keeper", &format!("pid {pid}, {next}"), Tone::Plain);
+        }
+        Some(KeeperRow::Silent { pid }) => {
+            let pid = pid.map(|pid| format!("pid {pid} ")).unwrap_or_default();
+            field("keeper", &format!("{pid}does not respond"), Tone::Warning);
+        }
         None => field("keeper", "none is running", Tone::Faint),
     }
     let (exports, tone) = list(&login.exports);
@@ -54,11 +61,10 @@ fn list(items: &[String]) -> (String, Tone) {
     if items.is_empty() { ("none".to_owned(), Tone::Faint) } else { (items.join(", "), Tone::Plain) }
 }
 
-fn keeper_text(keeper: &KeeperRow, now: Timestamp) -> String {
-    let next = match (&keeper.reason, keeper.next_refresh_at) {
+fn keeper_text(reason: Option<&str>, next_refresh_at: Option<Timestamp>, now: Timestamp) -> String {
+    match (reason, next_refresh_at) {
         (Some(reason), _) => format!("cannot refresh: {reason}"),
         (None, Some(moment)) => format!("refreshes {}", relative(moment, now)),
         (None, None) => "no refresh is planned".to_owned(),
-    };
-    format!("pid {}, {next}", keeper.pid)
+    }
 }

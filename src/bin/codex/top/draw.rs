@@ -337,7 +337,8 @@ mod tests {
         work.is_active = true;
         work.workspace = Some("acct-1".to_owned());
         work.programs = vec!["codex (pid 4711)".to_owned(), "codex (pid 4712)".to_owned()];
-        work.keeper = Some(KeeperRow { pid: 812, next_refresh_at: Some(at(10_000)), reason: None });
+        work.keeper =
+            Some(KeeperRow::Responding { pid: 812, next_refresh_at: Some(at(10_000)), reason: None });
         work.exports = vec!["/home/ada/codex-export".to_owned()];
         let mut old = login(Some("old"), "bob@example.com (plus)", LoginHealth::Poisoned, -2_880);
         old.reason =

@@ -2,6 +2,7 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::actions::on_screen;
 use super::look::wrap;
 use super::model::{LoginRow, Model, Report};
 use super::prompt::Question;
@@ -108,9 +109,9 @@ fn enter(model: &mut Model, accounts: &[String]) -> KeyEffect {
         Err(error) => {
             // A line that is wrong may hold a secret: it is not repeated.
             let mut report = Report { is_running: false, ..Report::running("command".to_owned()) };
-            report.add(ScreenLine { kind: LineKind::Error, text: error.to_string() });
-            for hint in error.hints() {
-                report.add(ScreenLine { kind: LineKind::Hint, text: hint.clone() });
+            let hints = error.hints().iter().map(|hint| (LineKind::Hint, hint.clone()));
+            for (kind, text) in [(LineKind::Error, error.to_string())].into_iter().chain(hints) {
+                report.add(on_screen(&ScreenLine { kind, text }));
             }
             model.report = Some(report);
             KeyEffect::Draw

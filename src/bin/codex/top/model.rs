@@ -6,7 +6,8 @@ use std::time::Duration;
 use codex_auth::Timestamp;
 use codex_auth::accounts::HomeRecord;
 use codex_auth::diagnosis::CodexProcess;
-use codex_auth::history::HistoryEvent;
+use codex_auth::history::{FleetChange, HistoryEvent};
+use codex_auth::keeper::KeeperState;
 use codex_auth::manager::LoginChange;
 use codex_auth::overview::{LoginEvent, LoginHealth, LoginOverview};
 use codex_auth::redaction::printable;
@@ -69,10 +70,30 @@ pub(super) struct LoginRow {
 
 /// The keeper of a login.
 #[derive(Clone, Debug)]
-pub(super) struct KeeperRow {
-    pub(super) pid: u32,
-    pub(super) next_refresh_at: Option<Timestamp>,
-    pub(super) reason: Option<String>,
+pub(super) enum KeeperRow {
+    Responding { pid: u32, next_refresh_at: Option<Timestamp>, reason: Option<String> },
+    Silent { pid: Option<u32> },
+}
+
+impl KeeperRow {
+    fn of(keeper: &KeeperState) -> Option<Self> {
+        match keeper {
+            KeeperState::Responding(status) => Some(Self::Responding {
+                pid: status.pid,
+                next_refresh_at: status.next_refresh_at,
+                reason: status.reason.as_deref().map(|reason| printable(reason, LONGEST_REASON)),
+            }),
+            KeeperState::Silent { .. } => Some(Self::Silent { pid: keeper.pid() }),
+            _ => None,
+        }
+    }
+
+    fn next_refresh_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Responding { next_refresh_at, .. } => *next_refresh_at,
+            Self::Silent { .. } => None,
+        }
+    }
 }
 
 /// An event of a login.
@@ -163,7 +184,7 @@ impl Model {
     /// Returns how long the shown times stay true.
     pub(super) fn until_changed(&self) -> Option<Duration> {
         let expiries = self.logins.iter().filter_map(|login| login.expires_at);
-        let keeper = self.login().and_then(|login| login.keeper.as_ref()?.next_refresh_at);
+        let keeper = self.login().and_then(|login| login.keeper.as_ref()?.next_refresh_at());
         expiries.chain(keeper).map(|moment| moments::until_changed(moment, self.now)).min()
     }
 }
@@ -195,11 +216,7 @@ impl LoginRow {
             expires_at: login.expires_at,
             warnings: login.warnings.iter().map(|warning| printable(warning, LONGEST_REASON)).collect(),
             programs: login.programs.iter().map(program).collect(),
-            keeper: login.keeper.as_ref().map(|keeper| KeeperRow {
-                pid: keeper.pid,
-                next_refresh_at: keeper.next_refresh_at,
-                reason: keeper.reason.as_deref().map(|reason| printable(reason, LONGEST_REASON)),
-            }),
+            keeper: KeeperRow::of(&login.keeper),
             exports: login.exports.iter().map(|export| plain(&export.folder.to_string_lossy())).collect(),
         }
     }
@@ -237,7 +254,10 @@ impl EventRow {
                 Tone::Good
             }
             HistoryEvent::Poisoned { .. } | HistoryEvent::RescueLost { .. } => Tone::Bad,
-            HistoryEvent::Logout { .. }
+            HistoryEvent::Fleet {
+                change: FleetChange::Left | FleetChange::Detached | FleetChange::Unreachable,
+            }
+            | HistoryEvent::Logout { .. }
             | HistoryEvent::NotRefreshed { .. }
             | HistoryEvent::ClockStepped { .. }
             | HistoryEvent::StoreUnavailable { .. } => Tone::Warning,

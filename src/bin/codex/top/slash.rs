@@ -9,7 +9,7 @@ use crate::login::LoginArguments;
 use crate::logout::LogoutArguments;
 use crate::name;
 use crate::refresh::RefreshArguments;
-use crate::usage;
+use crate::usage::{self, UnknownCommand};
 use crate::why::WhyArguments;
 
 /// A typed line.
@@ -73,8 +73,11 @@ impl SlashLine {
         };
         let words = [name::of_this_run(), &command].into_iter().map(str::to_owned).chain(options.clone());
         let words: Vec<_> = words.map(OsString::from).collect();
-        let mut parsed =
-            Self::try_parse_from(&words).map_err(|error| usage::error(&error, Self::command(), &words))?;
+        let refused = |error: clap::Error| match Self::command().find_subcommand(&command) {
+            Some(_) => usage::error(&error, Self::command(), &words),
+            None => unknown_command(&error),
+        };
+        let mut parsed = Self::try_parse_from(&words).map_err(refused)?;
         let is_json = match &parsed.command {
             SlashCommand::Login(arguments) => arguments.json(),
             SlashCommand::Logout(arguments) => arguments.json,
@@ -88,6 +91,13 @@ impl SlashLine {
         parsed.options = options;
         Ok(parsed)
     }
+}
+
+fn unknown_command(error: &clap::Error) -> CommandError {
+    let UnknownCommand { message, similar } = usage::unknown_command(error);
+    let hint =
+        similar.map_or_else(|| "the commands: /".to_owned(), |similar| format!("did you mean /{similar}?"));
+    CommandError::new(Exit::Usage, message).hint(hint)
 }
 
 /// Returns how `line` can go on. `accounts` are the names of the accounts.
@@ -187,6 +197,7 @@ mod tests {
         assert!(matches!(SlashLine::parse("/q").unwrap().command, SlashCommand::Quit));
         for (typed, message) in [
             ("/lo", "unknown command 'lo'"),
+            ("/logot", "unknown command 'logot'"),
             ("logout", "a command begins with a slash"),
             ("/logout --foo", "unexpected argument '--foo' for `codex logout`"),
             ("/logout --force --local", "--force and --local exclude each other"),

@@ -74,6 +74,7 @@ fn files_that_others_can_read_or_change_are_reported_and_ours_are_fixed() {
     set_mode(&file("auth.json"), 0o640);
     set_mode(&file("codex-auth/state.json"), 0o644);
     set_mode(&file("codex-auth"), 0o755);
+    set_mode(&file("codex-auth/history/events.jsonl"), 0o664);
     set_mode(&file("config.toml"), 0o666);
     set_mode(&patient.home.path(), 0o777);
     let report = patient.look();
@@ -82,11 +83,12 @@ fn files_that_others_can_read_or_change_are_reported_and_ours_are_fixed() {
         .says("problem", "modes", "auth.json has mode 640", &format!("chmod 600 {}", name("auth.json")))
         .says("warning", "modes", "state.json has mode 644", "chmod go= ")
         .says("warning", "modes", "codex-auth has mode 755", "chmod go= ")
+        .says("warning", "modes", "events.jsonl has mode 664", "chmod go= ")
         .says("problem", "modes", "config.toml has mode 666", "chmod go-w ")
         .says("problem", "modes", "home has mode 777", "chmod go-w ");
     let before = patient.home.read("auth.json");
     let printed = patient.codex(["doctor", "--fix", "--json"]).run().expect(1).json();
-    assert_eq!(printed["mended"].as_array().unwrap().len(), 3, "{printed:#}");
+    assert_eq!(printed["mended"].as_array().unwrap().len(), 4, "{printed:#}");
     assert_eq!(patient.home.read("auth.json"), before);
     let report = patient.look();
     report.says("problem", "modes", "config.toml has mode 666", "chmod go-w ");

@@ -1,4 +1,4 @@
-//! Reads a credential from a pipe.
+//! Reads credentials from a pipe.
 
 use std::io::{self, IsTerminal as _, Read as _};
 
@@ -9,7 +9,21 @@ use zeroize::Zeroizing;
 use crate::error::{CommandError, Exit};
 
 /// Reads a credential from standard input, which must not be a terminal: text typed there is visible and may be logged.
-pub(super) fn secret(what: &str, usage: &str) -> Result<Secret, CommandError> {
+pub(crate) fn secret(what: &str, usage: &str) -> Result<Secret, CommandError> {
+    let input = read(what, usage)?;
+    parse(&input, what, usage)
+}
+
+/// Reads a credential, and the one in the next line if there is one, from standard input, which must not be a terminal.
+pub(crate) fn two_secrets(what: &str, usage: &str) -> Result<(Secret, Option<Secret>), CommandError> {
+    let input = read(what, usage)?;
+    let mut lines = input.splitn(2, |byte| *byte == b'\n');
+    let first = parse(lines.next().unwrap_or_default(), what, usage)?;
+    let second = lines.next().filter(|rest| !rest.trim_ascii().is_empty());
+    Ok((first, second.map(|rest| parse(rest, "password", usage)).transpose()?))
+}
+
+fn read(what: &str, usage: &str) -> Result<Zeroizing<Vec<u8>>, CommandError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Err(CommandError::new(
@@ -22,7 +36,11 @@ pub(super) fn secret(what: &str, usage: &str) -> Result<Secret, CommandError> {
     let mut input = Zeroizing::new(Vec::with_capacity(INPUT_LIMIT + 1));
     let read = stdin.lock().take(INPUT_LIMIT as u64 + 1).read_to_end(&mut input);
     read.map_err(|error| CommandError::new(Exit::Failed, format!("cannot read standard input: {error}")))?;
-    Secret::from_input(&input).map_err(|error| {
+    Ok(input)
+}
+
+fn parse(input: &[u8], what: &str, usage: &str) -> Result<Secret, CommandError> {
+    Secret::from_input(input).map_err(|error| {
         CommandError::new(Exit::Failed, format!("no {what} on standard input: {error}")).hint(usage)
     })
 }

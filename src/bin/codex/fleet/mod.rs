@@ -1,0 +1,182 @@
+//! `codex fleet`: hosts that share one login through etcd.
+
+mod brief;
+mod commands;
+mod hints;
+mod status;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use codex_auth::fleet::membership::{FleetName, Membership};
+use codex_auth::fleet::{EtcdEndpoint, MemberName};
+use codex_auth::keeper::member::{MemberTask, perform};
+use codex_auth::{Environment, Home};
+use jiff::SignedDuration;
+
+pub(crate) use self::brief::FleetBrief;
+
+use crate::context::CommandContext;
+use crate::error::{CommandError, CommandOutcome};
+use crate::output::Output;
+
+#[derive(Args, Debug)]
+#[command(after_help = crate::help::FLEET)]
+pub(crate) struct FleetArguments {
+    #[command(subcommand)]
+    command: FleetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum FleetCommand {
+    /// Found a fleet from the present login
+    Init(InitArguments),
+    /// Print an invite for one more host: a line that is secret until it was used
+    Invite(InviteArguments),
+    /// Join the fleet of an invite, which is read from standard input
+    Join(JoinArguments),
+    /// Show the hosts, the refresher, the token and whether etcd can be reached
+    Status(ReportArguments),
+    /// Refresh, and seal the login with a new key, which the other hosts get by new invites
+    Rekey(ReportArguments),
+    /// Leave the fleet; the login of this host is removed
+    Leave(ReportArguments),
+    /// Return to the fleet after a program has logged out here or logged in to another account
+    Resume(ReportArguments),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = crate::help::FLEET_INIT)]
+struct InitArguments {
+    /// An address of etcd, such as https://etcd.example:2379; may be given several times
+    #[arg(long, value_name = "URL", required = true)]
+    etcd: Vec<EtcdEndpoint>,
+
+    /// A PEM file with the only certificates that are trusted for etcd
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    ca: Option<PathBuf>,
+
+    /// The etcd user, whose password is read from standard input
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+
+    /// The name of the fleet
+    #[arg(long, value_name = "FLEET", default_value_t)]
+    name: FleetName,
+
+    /// The name of this host in the fleet (default: the name of the machine)
+    #[arg(long, value_name = "NAME")]
+    member: Option<MemberName>,
+
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = crate::help::FLEET_INVITE)]
+struct InviteArguments {
+    /// How long the invite can be used, from 1m to 7d
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = lifetime)]
+    ttl: Duration,
+
+    /// Report as JSON, including the invite
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = crate::help::FLEET_JOIN)]
+struct JoinArguments {
+    /// The name of this host in the fleet (default: the name of the machine)
+    #[arg(long, value_name = "NAME")]
+    member: Option<MemberName>,
+
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = crate::help::FLEET_STATUS)]
+struct ReportArguments {
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl FleetArguments {
+    pub(crate) fn json(&self) -> bool {
+        match &self.command {
+            FleetCommand::Init(arguments) => arguments.json,
+            FleetCommand::Invite(arguments) => arguments.json,
+            FleetCommand::Join(arguments) => arguments.json,
+            FleetCommand::Status(arguments)
+            | FleetCommand::Rekey(arguments)
+            | FleetCommand::Leave(arguments)
+            | FleetCommand::Resume(arguments) => arguments.json,
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &FleetArguments, output: &mut Output) -> CommandOutcome {
+    let session = CommandContext::open(output)?;
+    match &arguments.command {
+        FleetCommand::Init(arguments) => commands::init(arguments, &session, output),
+        FleetCommand::Invite(arguments) => commands::invite(arguments, &session, output),
+        FleetCommand::Join(arguments) => commands::join(arguments, &session, output),
+        FleetCommand::Status(_) => status::run(&session, output),
+        FleetCommand::Rekey(_) => commands::rekey(&session, output),
+        FleetCommand::Leave(_) => commands::leave(&session, output),
+        FleetCommand::Resume(_) => commands::resume(&session, output),
+    }
+}
+
+/// Makes a login that was stored in `home` that of its fleet, if it is a member, and says what came of it.
+pub(crate) fn after_login(home: &Home, environment: &Environment, output: &Output) {
+    match Membership::served(home) {
+        Ok(Some(membership)) => {
+            if let Err(error) = perform(home, environment, MemberTask::Settle) {
+                let fleet = &membership.fleet;
+                output.warn(&format!(
+                    "the login is stored here, but the fleet '{fleet}' has it not yet: {error}"
+                ));
+                CommandError::from(error).hints().iter().for_each(|hint| output.hint(hint));
+                return;
+            }
+            match Membership::of(home) {
+                Ok(Some(now)) if !now.standing.is_served() => commands::tell_set_aside(&now, output),
+                _ => output
+                    .inform(&format!("every host of the fleet '{}' has this login now", membership.fleet)),
+            }
+        }
+        Ok(None) => {}
+        Err(error) => output.warn(&error.to_string()),
+    }
+}
+
+/// Parses the lifetime of an invite.
+fn lifetime(word: &str) -> Result<Duration, String> {
+    let wanted = || "a time span from 1m to 7d".to_owned();
+    let span: SignedDuration = match word.strip_suffix('d').map(str::parse::<i64>) {
+        Some(Ok(days)) => SignedDuration::from_hours(days.saturating_mul(24).clamp(0, 24 * 365)),
+        _ => word.parse().map_err(|_| wanted())?,
+    };
+    let allowed = SignedDuration::from_mins(1)..=SignedDuration::from_hours(7 * 24);
+    if allowed.contains(&span) { Ok(span.unsigned_abs()) } else { Err(wanted()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invite_lasts_from_a_minute_to_a_week() {
+        let seconds = |word| lifetime(word).map(|span| span.as_secs()).ok();
+        assert_eq!([seconds("1m"), seconds("1h"), seconds("7d")], [Some(60), Some(3600), Some(604_800)]);
+        for word in ["", "0s", "59s", "8d", "-1h", "1", "d", "999999999999999999d"] {
+            assert_eq!(seconds(word), None, "{word}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Refreshes and logouts in a home that is a member of a fleet.
+
+use super::error::FleetError;
+use super::perform::perform;
+use crate::clock::Clock;
+use crate::config::Environment;
+use crate::fleet::membership::{Membership, MembershipError, Standing};
+use crate::home::Home;
+use crate::keeper::member_task::MemberTask;
+use crate::manager::logout::{LogoutReport, LogoutRevocation, LogoutScope};
+use crate::manager::{AuthManager, Job, JobFailure, JobOutcome, JobTask, SnapshotStatus, WaitHook};
+use crate::store::LockDeadline;
+
+/// Runs `job` for `home`: through its fleet if it is a member, else as [`Job::run_within`] does.
+#[must_use]
+pub fn run_job(
+    job: Job,
+    home: Home,
+    environment: &Environment,
+    deadline: &LockDeadline,
+    on_wait: &mut WaitHook<'_>,
+) -> JobOutcome {
+    let outcome = match Membership::served(&home) {
+        Ok(None) => return job.run_within(home, environment, deadline, on_wait),
+        Ok(Some(membership)) => run(&job, home, environment, deadline, on_wait, membership),
+        Err(error) => Err(error.into()),
+    };
+    outcome.unwrap_or_else(|error| JobOutcome::Failed(JobFailure::from(&error)))
+}
+
+fn run(
+    job: &Job,
+    home: Home,
+    environment: &Environment,
+    deadline: &LockDeadline,
+    on_wait: &mut WaitHook<'_>,
+    mut membership: Membership,
+) -> Result<JobOutcome, FleetError> {
+    let task = job.task().clone();
+    let now = Clock::system().now();
+    let snapshot =
+        || Ok::<_, FleetError>(AuthManager::builder(home.clone(), environment.clone()).open()?.current());
+    match task {
+        JobTask::Freshen => {
+            let snapshot = snapshot()?;
+            if matches!(snapshot.status(now), SnapshotStatus::Stale | SnapshotStatus::Expired) {
+                perform(&home, environment, MemberTask::Refresh { known: snapshot.bearer_fingerprint() })?;
+            }
+            Ok(JobOutcome::Served)
+        }
+        JobTask::Refresh { reason, base } => {
+            let snapshot = snapshot()?;
+            let known = snapshot.bearer_fingerprint();
+            let changed = base.bearer.is_some() && base.bearer != known;
+            let is_served = |document| reason.is_served_by(document, changed, now);
+            if !snapshot.document().is_some_and(is_served) {
+                perform(&home, environment, MemberTask::Refresh { known })?;
+            }
+            Ok(JobOutcome::Served)
+        }
+        JobTask::Logout { scope } => {
+            let revocation = end_login(scope, &home, environment, &mut membership)?;
+            // The rest of the login is on this host alone.
+            let local = Job::logout(if scope == LogoutScope::Force { scope } else { LogoutScope::Local });
+            Ok(match local.run_within(home, environment, deadline, on_wait) {
+                JobOutcome::LoggedOut(report) => JobOutcome::LoggedOut(with(report, revocation)),
+                outcome => outcome,
+            })
+        }
+    }
+}
+
+/// Ends the login of the fleet, or with [`LogoutScope::Local`] the membership.
+fn end_login(
+    scope: LogoutScope,
+    home: &Home,
+    environment: &Environment,
+    membership: &mut Membership,
+) -> Result<LogoutRevocation, FleetError> {
+    let leave = |membership: &mut Membership| -> Result<(), MembershipError> {
+        membership.change_standing(home, Standing::Left)
+    };
+    if scope == LogoutScope::Local {
+        leave(membership)?;
+        return Ok(LogoutRevocation::NotTried);
+    }
+    match perform(home, environment, MemberTask::LogOut) {
+        Ok(()) => Ok(LogoutRevocation::Revoked),
+        Err(error) if scope == LogoutScope::Force => {
+            leave(membership)?;
+            Ok(LogoutRevocation::Failed(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn with(report: LogoutReport, revocations: LogoutRevocation) -> LogoutReport {
+    LogoutReport { revocations, handed_in: false, ..report }
+}
