@@ -1,6 +1,9 @@
 //! The Markdown of this repository: its commands are run, and its references are checked.
 
 mod commands;
+// Linux: keychain items of other programs.
+#[cfg(target_os = "linux")]
+mod generated;
 // Linux: mounts.
 #[cfg(target_os = "linux")]
 mod machine;
