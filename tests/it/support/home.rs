@@ -91,13 +91,6 @@ impl TestHome {
         fs::read_to_string(self.file(name)).unwrap()
     }
 
-    /// Replaces the file or link at `link` with a link to `target`.
-    pub fn link_to(target: &Path, link: &Path) {
-        let new = link.with_file_name("new-link");
-        symlink(target, &new).unwrap();
-        fs::rename(new, link).unwrap();
-    }
-
     /// The names in the home, sorted.
     pub fn names(&self) -> Vec<String> {
         names(&self.path())
@@ -162,6 +155,13 @@ pub fn tree(folder: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
         }
     }
     found
+}
+
+/// Replaces the file or link at `link` with a link to `target`.
+pub fn link_to(target: &Path, link: &Path) {
+    let new = link.with_file_name("new-link");
+    symlink(target, &new).unwrap();
+    fs::rename(new, link).unwrap();
 }
 
 /// The names in `folder`, sorted.
