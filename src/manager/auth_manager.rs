@@ -96,9 +96,8 @@ impl AuthManager {
         if status == SnapshotStatus::Fresh {
             return Token::of(snapshot, now);
         }
-        let snapshot = Guard::into_inner(snapshot);
         if let Some(provider) = &self.0.provider {
-            return self.provided_token(provider, snapshot, status).await;
+            return self.provided_token(provider, Guard::into_inner(snapshot), status).await;
         }
         let is_unusable = matches!(status, SnapshotStatus::Poisoned | SnapshotStatus::Empty);
         // There may have been a login since the last read.
@@ -240,9 +239,8 @@ impl AuthManager {
     }
 
     pub(super) fn with_engine(engine: Engine, provider: Option<Provider>, snapshot: Snapshot) -> Self {
-        let snapshot = Arc::new(snapshot);
-        let latest = ArcSwap::new(Arc::clone(&snapshot));
-        let (snapshot, _) = watch::channel(snapshot);
+        let latest = ArcSwap::from_pointee(snapshot);
+        let (snapshot, _) = watch::channel(latest.load_full());
         let (flights, provider_requests) = (Flights::default(), Flights::default());
         let (watch_triggers, last_read) = (WatchTriggers::default(), StampCheck::default());
         Self(Arc::new(ManagerInner {
