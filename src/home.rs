@@ -47,6 +47,7 @@ impl Home {
 
     /// Returns whether the spelled path still leads to this folder. Costs one system call.
     #[must_use]
+    #[cfg(feature = "keeper")]
     pub(crate) fn is_at_spelling(&self) -> bool {
         self.identity.is_some() && filesystem::identity(&self.spelled) == self.identity
     }

@@ -29,6 +29,7 @@ pub(super) trait HttpClient: Send + Sync {
 pub(crate) type LastCheck = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What a client asks of every connection.
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only a client uses it"))]
 #[derive(Clone)]
 pub(super) struct ConnectLimit {
     /// The time limit, TLS included.

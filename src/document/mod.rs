@@ -13,6 +13,7 @@ mod json;
 mod mode;
 mod new;
 mod salvage;
+#[cfg(any(feature = "fleet", feature = "keeper"))]
 mod schedule;
 mod tokens;
 

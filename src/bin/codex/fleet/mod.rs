@@ -46,11 +46,12 @@ enum FleetCommand {
     Resume(ReportArguments),
 }
 
+const ETCD_HELP: &str = "An address of etcd, such as https://etcd.example:2379; may be given several times";
+
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::FLEET_INIT)]
 struct InitArguments {
-    /// An address of etcd, such as https://etcd.example:2379; may be given several times
-    #[arg(long, value_name = "URL", required = true)]
+    #[arg(long, value_name = "URL", required = true, help = ETCD_HELP)]
     etcd: Vec<EtcdEndpoint>,
 
     /// A PEM file with the only certificates that are trusted for etcd
