@@ -119,8 +119,22 @@ enum WatchRetry {
     Later,
 }
 
+/// How often watches are armed again because a folder was removed meanwhile.
+const MAX_REARMS: usize = 4;
+
 impl ArmedWatches {
     pub(super) fn new(files: &[PathBuf], trigger: &WatchTrigger, changes: &SharedChanges) -> Self {
+        let mut armed = Self::arm(files, trigger, changes);
+        for _ in 0..MAX_REARMS {
+            if armed.retry == WatchRetry::Never || armed.is_current() {
+                break;
+            }
+            armed = Self::arm(files, trigger, changes);
+        }
+        armed
+    }
+
+    fn arm(files: &[PathBuf], trigger: &WatchTrigger, changes: &SharedChanges) -> Self {
         let folders = watched_folders(files);
         let nearest = folders.iter().filter(|folder| folder.role == WatchedRole::Nearest);
         let unwatchable =
