@@ -3,7 +3,7 @@
 use clap::Args;
 use codex_auth::AuthMode;
 use codex_auth::document::AuthDocument;
-use codex_auth::manager::{self, AccountPolicy, Job, JobOutcome, RefreshReason, Snapshot, Unusable};
+use codex_auth::manager::{self, AccountPolicy, Job, JobOutcome, RefreshReason, Renewal, Snapshot, Unusable};
 use codex_auth::store::{LockDeadline, StorageNote};
 use serde_json::json;
 
@@ -73,8 +73,17 @@ pub(crate) fn refresh(session: &CommandContext, output: &mut Output) -> CommandO
         return Ok(());
     }
     let aside = session.stores.rescues_set_aside();
-    let until = expires_at.map(|moment| format!("; the token expires {}", relative(moment, now)));
-    output.inform(&format!("refreshed{}", until.unwrap_or_default()));
+    let until = expires_at.map(|moment| {
+        let verb = if moment > now { "expires" } else { "expired" };
+        format!("; the token {verb} {}", relative(moment, now))
+    });
+    // Which of its hosts has refreshed it is not known here.
+    let what = if snapshot.renewal() == Renewal::Fleet {
+        "this host has a new token of its fleet"
+    } else {
+        "refreshed"
+    };
+    output.inform(&format!("{what}{}", until.unwrap_or_default()));
     snapshot.notes().iter().chain(&aside).for_each(|note| output.warn(&note.to_string()));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The commands that change which hosts share the login of a fleet.
 
-use codex_auth::fleet::membership::{Invite, Membership, MembershipError};
+use codex_auth::fleet::membership::{Invite, Membership, MembershipError, Standing};
 use codex_auth::keeper::RunningKeeper;
 use codex_auth::keeper::member::{self, JoinOutcome, NewFleet};
 use serde_json::json;
@@ -71,13 +71,17 @@ pub(super) fn join(arguments: &JoinArguments, session: &CommandContext, output: 
         Invite::parse(&line).map_err(|error| member::FleetError::from(MembershipError::from(error)))?;
     let member = arguments.member.clone();
     let (membership, outcome) =
-        member::join(&session.stores, &session.environment, &invite, password, member)?;
+        member::join(&session.stores, &session.environment, &invite, password?, member)?;
     if report(&membership, output)? {
         return Ok(());
     }
     let (fleet, member) = (&membership.fleet, &membership.member);
     output.inform(&match outcome {
         JoinOutcome::New => format!("joined the fleet '{fleet}' as '{member}'"),
+        JoinOutcome::LoginReplaced => format!(
+            "joined the fleet '{fleet}' as '{member}'; the login of this host is that of the fleet now, and the one that \
+             it replaced was revoked"
+        ),
         JoinOutcome::KeyReplaced => format!("'{member}' has the new key of the fleet '{fleet}'"),
     });
     tell_without_keeper(session, output);
@@ -117,7 +121,11 @@ pub(super) fn leave(session: &CommandContext, output: &Output) -> CommandOutcome
     output
         .inform(&format!("left the fleet '{}'; its login was removed from this host", left.membership.fleet));
     output.inform("for a login of its own: codex login");
-    listed.iter().for_each(|warning| output.warn(warning));
+    if let Some(warning) = &listed {
+        output.warn(warning);
+        let Membership { fleet, member, .. } = &left.membership;
+        output.hint(&format!("to free the name: etcdctl del /codex-auth/{fleet}/members/{member}"));
+    }
     Ok(())
 }
 
@@ -132,7 +140,15 @@ pub(super) fn resume(session: &CommandContext, output: &Output) -> CommandOutcom
 /// Says that the fleet does not serve the home any more, and how to return.
 pub(super) fn tell_set_aside(membership: &Membership, output: &Output) {
     output.warn(membership.standing.explanation());
-    output.hint("to return to the fleet: codex logout, then codex fleet resume");
+    output.hint(&format!("to return to the fleet: {}", to_return(membership.standing)));
+}
+
+/// Returns the commands that return to the fleet.
+pub(crate) fn to_return(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Detached => "codex logout, then codex fleet resume",
+        _ => "codex fleet resume",
+    }
 }
 
 /// Reports a membership as JSON, if that is asked for.
