@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::child;
 use crate::context::{CommandContext, account, credential, warnings};
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::fleet;
 use crate::output::{Output, relative};
 use crate::status::unusable;
 
@@ -52,7 +53,9 @@ pub(crate) fn refresh(session: &CommandContext, output: &mut Output) -> CommandO
     forbidden(&snapshot)?;
     tracing::debug!("refreshing in a child process");
     let job = Job::refresh(RefreshReason::Forced, &snapshot, AccountPolicy::Stay);
-    let done = session.run(&job, child::WaitNotice::of(output));
+    let run = || session.run(&job, child::WaitNotice::of(output));
+    let is_shown = snapshot.renewal() == Renewal::Fleet && !output.is_screen();
+    let done = if is_shown { fleet::waiting(session, run) } else { run() };
     // Another switch may have brought the login back since.
     let was_other =
         matches!(&done, Ok(JobOutcome::Failed(failure)) if failure.is(&manager::Error::OtherAccount));

@@ -5,6 +5,7 @@ use codex_auth::keeper::RunningKeeper;
 use codex_auth::keeper::member::{self, JoinOutcome, NewFleet};
 use serde_json::json;
 
+use super::waiting::waiting;
 use super::{InitArguments, InviteArguments, JoinArguments};
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome};
@@ -25,7 +26,7 @@ pub(super) fn init(arguments: &InitArguments, session: &CommandContext, output: 
         ca: arguments.ca.clone(),
         user: arguments.user.as_ref().map(password).transpose()?,
     };
-    let membership = member::found(&session.stores, &session.environment, fleet)?;
+    let membership = waiting(session, || member::found(&session.stores, &session.environment, fleet))?;
     if report(&membership, output)? {
         return Ok(());
     }
@@ -43,7 +44,7 @@ pub(super) fn invite(
     session: &CommandContext,
     output: &Output,
 ) -> CommandOutcome {
-    let invite = member::invite(session.home(), &session.environment, arguments.ttl)?;
+    let invite = waiting(session, || member::invite(session.home(), &session.environment, arguments.ttl))?;
     let line = invite.to_line();
     if output.is_json() {
         output.report(json!({
@@ -70,8 +71,9 @@ pub(super) fn join(arguments: &JoinArguments, session: &CommandContext, output: 
     let invite =
         Invite::parse(&line).map_err(|error| member::FleetError::from(MembershipError::from(error)))?;
     let member = arguments.member.clone();
+    let password = password?;
     let (membership, outcome) =
-        member::join(&session.stores, &session.environment, &invite, password?, member)?;
+        waiting(session, || member::join(&session.stores, &session.environment, &invite, password, member))?;
     if report(&membership, output)? {
         return Ok(());
     }
@@ -89,7 +91,7 @@ pub(super) fn join(arguments: &JoinArguments, session: &CommandContext, output: 
 }
 
 pub(super) fn rekey(session: &CommandContext, output: &Output) -> CommandOutcome {
-    let epoch = member::rekey(session.home(), &session.environment)?;
+    let epoch = waiting(session, || member::rekey(session.home(), &session.environment))?;
     if output.is_json() {
         output.report(json!({"epoch": epoch, "warnings": []}))?;
         return Ok(());
@@ -106,7 +108,7 @@ pub(super) fn rekey(session: &CommandContext, output: &Output) -> CommandOutcome
 }
 
 pub(super) fn leave(session: &CommandContext, output: &Output) -> CommandOutcome {
-    let left = member::leave(session.home(), &session.environment)?;
+    let left = waiting(session, || member::leave(session.home(), &session.environment))?;
     let listed = left.not_withdrawn.map(|why| {
         let member = &left.membership.member;
         format!("the fleet still lists '{member}', which has no key any more: {why}")
@@ -130,7 +132,7 @@ pub(super) fn leave(session: &CommandContext, output: &Output) -> CommandOutcome
 }
 
 pub(super) fn resume(session: &CommandContext, output: &Output) -> CommandOutcome {
-    let membership = member::resume(&session.stores, &session.environment)?;
+    let membership = waiting(session, || member::resume(&session.stores, &session.environment))?;
     if !report(&membership, output)? {
         output.inform(&format!("this host has the login of the fleet '{}' again", membership.fleet));
     }

@@ -4,6 +4,7 @@ mod brief;
 mod commands;
 mod hints;
 mod status;
+mod waiting;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -19,6 +20,7 @@ use jiff::SignedDuration;
 
 pub(crate) use self::brief::FleetBrief;
 pub(crate) use self::commands::to_return;
+pub(crate) use self::waiting::waiting;
 
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome};

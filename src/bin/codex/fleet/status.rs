@@ -8,6 +8,7 @@ use codex_auth::redaction::printable;
 use serde_json::{Value, json};
 
 use super::commands;
+use super::waiting::waiting;
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::{Output, relative};
@@ -16,7 +17,8 @@ use crate::output::{Output, relative};
 const LONGEST_REASON: usize = 400;
 
 pub(super) fn run(session: &CommandContext, output: &Output) -> CommandOutcome {
-    let FleetReport { membership, etcd, .. } = member::fleet_report(session.home(), &session.environment)?;
+    let report_of = || member::fleet_report(session.home(), &session.environment);
+    let FleetReport { membership, etcd, .. } = waiting(session, report_of)?;
     let keeper = RunningKeeper::of(session.home());
     let problem = FleetProblem::of(session.home()).filter(|_| keeper.is_some());
     let view = etcd.as_ref().ok();
