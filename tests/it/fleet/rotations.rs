@@ -83,7 +83,7 @@ fn no_login_is_lost_in_two_hundred_rotations_with_kills() {
         let state = fleet.open("c").await.refresh(seen, LIMIT).await.unwrap();
         fleet.assert_live(&grant, &state);
         println!("{} rotations, {kills} kills, {} reuses", fleet.refreshes(), fleet.reuses());
-        assert!(kills >= 50, "{kills}");
+        assert!(kills >= 20, "{kills}");
         assert_eq!((generation(&state), fleet.reuses()), (fleet.refreshes() + 1, 0));
     });
 }

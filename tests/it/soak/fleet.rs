@@ -97,11 +97,9 @@ impl World {
     fn until(&mut self, least: u64) {
         let mut first = i64::MAX;
         let mut times = Vec::new();
-        for index in 0..HOSTS.len() {
+        for (name, host) in HOSTS.iter().zip(&mut self.hosts) {
             loop {
-                let Some(word) = self.hosts[index].next_word_or_end() else {
-                    panic!("{} ended", HOSTS[index])
-                };
+                let Some(word) = host.next_word_or_end() else { panic!("{name} ended") };
                 let (generation, ms) = word.split_once(' ').unwrap_or_else(|| panic!("{word}"));
                 if generation.parse::<u64>().unwrap() >= least {
                     let ms = ms.parse().unwrap();
