@@ -50,8 +50,11 @@ fn a_login_that_a_host_brings_along_is_reported_and_a_failed_init_leaves_nothing
 #[test]
 fn a_wrong_address_or_name_is_answered_with_what_is_needed() {
     let host = TestHome::new();
-    let init = host.codex(["fleet", "init", "--etcd", "127.0.0.1:2379"]).run().refused(2);
-    assert!(init.err.contains("--etcd needs a URL such as https://etcd.example:2379"), "{init}");
+    for address in ["127.0.0.1:2379", "ada:marked-password@etcd"] {
+        let init = host.codex(["fleet", "init", "--etcd", address]).run().refused(2);
+        assert!(init.err.contains("--etcd needs a URL such as https://etcd.example:2379"), "{init}");
+        assert!(!init.err.contains("marked"), "{init}");
+    }
     let init = host.codex(["fleet", "init", "--etcd", URL, "--name", "a b"]).run().refused(2);
     assert!(init.err.contains("--name needs a name of 1 to 64 letters"), "{init}");
     for command in ["rekey", "leave", "resume"] {

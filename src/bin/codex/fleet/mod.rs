@@ -174,9 +174,8 @@ pub(crate) fn removed_login(home: &Home, document: Option<&AuthDocument>) -> Opt
 /// Parses an address of etcd.
 fn endpoint(word: &str) -> Result<EtcdEndpoint, String> {
     word.parse().map_err(|error| match error {
-        EtcdEndpointError::NotAUrl { text } => {
-            format!("a URL such as https://etcd.example:2379, not '{text}'")
-        }
+        // What is no URL may have a password.
+        EtcdEndpointError::NotAUrl { .. } => "a URL such as https://etcd.example:2379".to_owned(),
         EtcdEndpointError::Credentials => {
             "a URL without a user name and password; give the user with --user".to_owned()
         }
