@@ -38,6 +38,8 @@ pub enum Remedy {
     FreeSpace,
     /// Join the fleet again with a new invite: its sealing key was replaced.
     JoinAgain,
+    /// Let the fleet serve the home again, after a program has logged out in it.
+    ResumeFleet,
     /// Log in again: the stored credential is unusable.
     LogInAgain,
     /// Log in on the machine of the keeper that hands in the login.
@@ -54,6 +56,8 @@ pub enum Remedy {
     ShareFile,
     /// Restore what the link `auth.json` leads to, or make an account the active one.
     RestoreLink,
+    /// Try again in about 20 seconds.
+    TryAgainSoon,
     /// Unlock the keychain.
     UnlockKeychain,
     /// Store the login in the file, because there is no keychain.

@@ -97,6 +97,13 @@ pub enum EtcdFailure {
     Unavailable(String),
 }
 
+impl EtcdFailure {
+    /// Returns whether trying again does not help: the certificate of the endpoint is not trusted.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(self, Self::NotConnected(error) if error.to_string().contains("certificate"))
+    }
+}
+
 impl Error {
     /// Returns whether the call may have taken effect.
     #[must_use]

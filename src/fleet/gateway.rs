@@ -115,6 +115,7 @@ impl Gateway {
         let mut round = 0;
         loop {
             let mut last = None;
+            let mut is_lasting = true;
             for _ in 0..self.endpoints.len() {
                 let (index, endpoint) = self.endpoint();
                 let failure = match self.attempt(endpoint, method, &body).await {
@@ -130,6 +131,7 @@ impl Gateway {
                     }
                 };
                 self.leave(index);
+                is_lasting &= failure.is_lasting();
                 let is_over = Instant::now() >= ends;
                 last = Some(Error::Unreachable { endpoint: endpoint.clone(), cause: failure });
                 if is_over {
@@ -139,7 +141,7 @@ impl Gateway {
             round += 1;
             let pause = jittered(exponential(FIRST_PAUSE, LONGEST_PAUSE, round));
             match last {
-                Some(error) if Instant::now() + pause >= ends => return Err(error),
+                Some(error) if is_lasting || Instant::now() + pause >= ends => return Err(error),
                 None => return Err(Error::NoEndpoint),
                 Some(_) => tokio::time::sleep(pause).await,
             }

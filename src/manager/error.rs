@@ -222,6 +222,9 @@ pub enum Unusable {
     /// The access token has expired, and the keeper that hands in the login has not replaced it.
     #[error("the access token has expired; {HANDED_IN}, which has not replaced it")]
     NotReplaced,
+    /// The access token has expired, and the refresh token of the fleet failed permanently.
+    #[error("the login of the fleet does not work any more")]
+    FleetLoginEnded,
     /// The access token has expired, and there is no refresh token.
     #[error("the access token has expired")]
     Expired,

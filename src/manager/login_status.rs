@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::engine::{AccountPolicy, Engine};
-use super::error::{Error, Usability};
-use super::renewal::Renewal;
+use super::error::{Error, Unusable, Usability};
+use super::renewal::{Renewal, fleet_login_has_ended};
 use super::request::{CallerBase, RefreshReason};
 use super::snapshot::{Divergence, Snapshot, SnapshotStatus};
 use super::transaction::Transaction;
@@ -77,8 +77,14 @@ pub(super) fn usability(engine: &Engine, snapshot: &Snapshot) -> Usability {
     let now = engine.clock.now();
     let usability = snapshot.usability(now);
     let status = snapshot.status(now);
-    if usability.reason().is_some() || !is_due(snapshot, now) || snapshot.renewal() == Renewal::Fleet {
+    if usability.reason().is_some() || !is_due(snapshot, now) {
         return usability;
+    }
+    if snapshot.renewal() == Renewal::Fleet {
+        return match fleet_login_has_ended(&engine.home, &engine.environment) {
+            true => Usability::Unusable(Unusable::FleetLoginEnded.into()),
+            false => usability,
+        };
     }
     match preview(engine, snapshot, RefreshReason::Stale) {
         // A token that has not expired is served if its refresh fails, unless only a login helps.

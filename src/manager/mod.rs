@@ -51,6 +51,7 @@ pub use self::owner::OwnerLookup;
 pub use self::programs::{CodexProcess, CodexPrograms, programs_using};
 pub use self::publication::LoginChange;
 pub use self::renewal::Renewal;
+pub(crate) use self::renewal::fleet_login_has_ended;
 pub(crate) use self::renewal::is_member;
 pub use self::request::{RefreshReason, TokenDemand};
 pub use self::snapshot::{Divergence, Snapshot, SnapshotStatus};

@@ -1,5 +1,6 @@
 //! Where the next token of a login comes from.
 
+use crate::config::Environment;
 use crate::home::Home;
 use crate::store::StoredDocument;
 
@@ -26,6 +27,19 @@ impl Renewal {
 #[cfg(feature = "fleet")]
 pub(crate) fn is_member(home: &Home) -> bool {
     crate::fleet::membership::Membership::served(home).map_or(true, |membership| membership.is_some())
+}
+
+/// Returns whether the login of the fleet of `home` does not work any more, by the newest record that this host has seen.
+#[cfg(feature = "fleet")]
+pub(crate) fn fleet_login_has_ended(home: &Home, environment: &Environment) -> bool {
+    let membership = crate::fleet::membership::Membership::served(home).ok().flatten();
+    let record = membership.and_then(|membership| membership.seen_record(home, environment));
+    record.is_some_and(|record| record.poison().is_some())
+}
+
+#[cfg(not(feature = "fleet"))]
+pub(crate) fn fleet_login_has_ended(_: &Home, _: &Environment) -> bool {
+    false
 }
 
 #[cfg(not(feature = "fleet"))]

@@ -95,7 +95,7 @@ impl LoginHealth {
             manager::Error::Unusable(Unusable::LoggingOut | Unusable::LogoutRunning(_)) => Self::LoggingOut,
             manager::Error::Poisoned(_)
             | manager::Error::OldCopy
-            | manager::Error::Unusable(Unusable::Poisoned(_)) => Self::Poisoned,
+            | manager::Error::Unusable(Unusable::Poisoned(_) | Unusable::FleetLoginEnded) => Self::Poisoned,
             manager::Error::Unusable(Unusable::Expired | Unusable::NotReplaced) => Self::Expired,
             manager::Error::Unusable(Unusable::Forbidden(_)) => Self::Forbidden,
             error if error.remedy() == Some(Remedy::UnlockKeychain) => Self::Locked,

@@ -80,6 +80,8 @@ pub enum Cause {
     AuthorityUnavailable,
     /// The host cannot take part in the fleet that shares its login.
     FleetUnreachable,
+    /// The authority refuses the refresh token of the fleet, or the response to its last refresh was lost.
+    FleetLoginEnded,
     /// The authority gave no reason that is known.
     UnknownRefusal,
 }

@@ -49,6 +49,8 @@ pub enum StoredLogin {
         /// When its access token was issued, by the authority's clock.
         issued: Option<Timestamp>,
     },
+    /// A login of a fleet, which the authority does not refresh any more.
+    FleetEnded,
     /// The store cannot be used.
     Unavailable {
         /// Why.
@@ -83,6 +85,9 @@ impl Evidence {
         let state = HomeState::read(home).map(|(state, _)| state).unwrap_or_default();
         let stored = match stores.find() {
             Ok(found) => found.stored.map_or(StoredLogin::Nothing, |stored| {
+                if stored.document.is_handed_in() && manager::fleet_login_has_ended(home, environment) {
+                    return StoredLogin::FleetEnded;
+                }
                 let written = store::written_at(&stored.location);
                 StoredLogin::of(&stored.document, written)
             }),

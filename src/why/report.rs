@@ -32,6 +32,7 @@ pub fn report(explanation: &Explanation, evidence: &Evidence, diagnosis: &Diagno
         "causes": explanation.causes,
         "stored": match &evidence.stored {
             StoredLogin::Nothing => json!("nothing"),
+            StoredLogin::FleetEnded => json!("fleet_ended"),
             StoredLogin::Login { token, written, issued, .. } => {
                 json!({"token": token, "written": written, "issued": issued})
             }

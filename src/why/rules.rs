@@ -55,6 +55,9 @@ fn decide(evidence: &Evidence) -> Explanation {
     if let StoredLogin::Nothing = evidence.stored {
         return logged_out(evidence);
     }
+    if let StoredLogin::FleetEnded = evidence.stored {
+        return known(SignInState::Refused, Cause::FleetLoginEnded);
+    }
     let Some(token) = evidence.token() else { return working(evidence) };
     let poison = evidence.state.poison.as_ref().filter(|poison| poison.fingerprint == token);
     let is_active = |poison: &&Poison| poison.is_active(evidence.now);

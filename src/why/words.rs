@@ -66,6 +66,9 @@ impl Cause {
             Self::FleetUnreachable => {
                 "this host cannot take part in the fleet that shares its login: etcd cannot be reached, or its key was changed"
             }
+            Self::FleetLoginEnded => {
+                "the authority refuses the refresh token of the fleet, or the response to its last refresh was lost"
+            }
             Self::UnknownRefusal => "the authority gave no reason that is known",
         }
     }
@@ -78,6 +81,7 @@ impl Cause {
             | Self::Logout
             | Self::RemovedByOther
             | Self::TokenExpired
+            | Self::FleetLoginEnded
             | Self::UnknownRefusal => "to log in: codex login",
             Self::CopyElsewhere => {
                 "log in again (codex login), and do not copy auth.json: each machine needs a login of its own, and a container an export (codex sync export DIR)"

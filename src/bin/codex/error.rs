@@ -311,6 +311,8 @@ fn advice(remedy: Remedy) -> Cow<'static, str> {
         Remedy::JoinAgain => {
             "on a host that has the new key: codex fleet invite; then here: codex fleet join"
         }
+        Remedy::ResumeFleet => "to return to the fleet: codex fleet resume",
+        Remedy::TryAgainSoon => "try again in about 20 seconds",
         Remedy::LogInOutside => "log in on the machine of the keeper, outside: codex login",
         Remedy::LogInAgain => "log in again to replace it: codex login",
         Remedy::LogOutThere => {

@@ -67,6 +67,9 @@ pub(crate) const FLEET_JOIN: &str =
     examples!["codex fleet join < invite", "cat invite password | codex fleet join --member build"];
 pub(crate) const FLEET_STATUS: &str =
     examples!["codex fleet status", "codex fleet status --json | jq -r .refresher"];
+pub(crate) const FLEET_REKEY: &str = examples!["codex fleet rekey"];
+pub(crate) const FLEET_LEAVE: &str = examples!["codex fleet leave"];
+pub(crate) const FLEET_RESUME: &str = examples!["codex fleet resume"];
 pub(crate) const ACCOUNT: &str = examples![
     "codex account add work",
     "codex account list",

@@ -14,13 +14,16 @@ pub(crate) fn secret(what: &str, usage: &str) -> Result<Secret, CommandError> {
     parse(&input, what, usage)
 }
 
-/// Reads a credential, and the one in the next line if there is one, from standard input, which must not be a terminal.
-pub(crate) fn two_secrets(what: &str, usage: &str) -> Result<(Secret, Option<Secret>), CommandError> {
+/// A credential, and the one in the next line if there is one.
+type TwoSecrets = (Secret, Result<Option<Secret>, CommandError>);
+
+/// Reads a credential and that in the next line from standard input, which must not be a terminal.
+pub(crate) fn two_secrets(what: &str, usage: &str) -> Result<TwoSecrets, CommandError> {
     let input = read(what, usage)?;
-    let mut lines = input.splitn(2, |byte| *byte == b'\n');
+    let mut lines = input.trim_ascii().splitn(2, |byte| *byte == b'\n');
     let first = parse(lines.next().unwrap_or_default(), what, usage)?;
     let second = lines.next().filter(|rest| !rest.trim_ascii().is_empty());
-    Ok((first, second.map(|rest| parse(rest, "password", usage)).transpose()?))
+    Ok((first, second.map(|rest| parse(rest, "password", usage)).transpose()))
 }
 
 fn read(what: &str, usage: &str) -> Result<Zeroizing<Vec<u8>>, CommandError> {

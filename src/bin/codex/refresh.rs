@@ -3,13 +3,14 @@
 use clap::Args;
 use codex_auth::AuthMode;
 use codex_auth::document::AuthDocument;
-use codex_auth::manager::{self, AccountPolicy, Job, JobOutcome, RefreshReason, Snapshot, Unusable};
+use codex_auth::manager::{self, AccountPolicy, Job, JobOutcome, RefreshReason, Renewal, Snapshot, Unusable};
 use codex_auth::store::{LockDeadline, StorageNote};
 use serde_json::json;
 
 use crate::child;
 use crate::context::{CommandContext, account, credential, warnings};
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::fleet;
 use crate::output::{Output, relative};
 use crate::status::unusable;
 
@@ -52,7 +53,9 @@ pub(crate) fn refresh(session: &CommandContext, output: &mut Output) -> CommandO
     forbidden(&snapshot)?;
     tracing::debug!("refreshing in a child process");
     let job = Job::refresh(RefreshReason::Forced, &snapshot, AccountPolicy::Stay);
-    let done = session.run(&job, child::WaitNotice::of(output));
+    let run = || session.run(&job, child::WaitNotice::of(output));
+    let is_shown = snapshot.renewal() == Renewal::Fleet && !output.is_screen();
+    let done = if is_shown { fleet::waiting(session, run) } else { run() };
     // Another switch may have brought the login back since.
     let was_other =
         matches!(&done, Ok(JobOutcome::Failed(failure)) if failure.is(&manager::Error::OtherAccount));
@@ -73,8 +76,17 @@ pub(crate) fn refresh(session: &CommandContext, output: &mut Output) -> CommandO
         return Ok(());
     }
     let aside = session.stores.rescues_set_aside();
-    let until = expires_at.map(|moment| format!("; the token expires {}", relative(moment, now)));
-    output.inform(&format!("refreshed{}", until.unwrap_or_default()));
+    let until = expires_at.map(|moment| {
+        let verb = if moment > now { "expires" } else { "expired" };
+        format!("; the token {verb} {}", relative(moment, now))
+    });
+    // Which of its hosts has refreshed it is not known here.
+    let what = if snapshot.renewal() == Renewal::Fleet {
+        "this host has a new token of its fleet"
+    } else {
+        "refreshed"
+    };
+    output.inform(&format!("{what}{}", until.unwrap_or_default()));
     snapshot.notes().iter().chain(&aside).for_each(|note| output.warn(&note.to_string()));
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::choice;
 use crate::context::{CommandContext, account, keeper_error, location_text, selected_elsewhere, warnings};
 use crate::daemon::DaemonState;
 use crate::error::{CommandError, CommandOutcome, Exit, KEEPER_ELSEWHERE, LOG_IN_FIRST};
-use crate::fleet::FleetBrief;
+use crate::fleet::{FleetBrief, removed_login};
 use crate::located;
 use crate::output::{Output, Paint, path_text, plain, relative};
 use crate::provider;
@@ -66,7 +66,7 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     {
         tell_replaced(&set, account, document, &session.environment, output);
     }
-    let fleet = FleetBrief::of(session.home()).unwrap_or_else(|problem| {
+    let fleet = FleetBrief::of(session.home(), document).unwrap_or_else(|problem| {
         warnings.push(problem);
         None
     });
@@ -102,7 +102,10 @@ pub(crate) fn run(_arguments: &StatusArguments, output: &mut Output) -> CommandO
     match (credential, unusable) {
         (Some(_), None) => Ok(()),
         (Some(_), Some(_)) => Err(CommandError::reported(Exit::LogInAgain)),
-        (None, _) => verdict(&usability, output),
+        (None, _) => match removed_login(session.home(), document) {
+            Some(removed) => Err(told(&removed, output)),
+            None => verdict(&usability, output),
+        },
     }
 }
 
@@ -204,6 +207,9 @@ fn show(
             (None, AccountReason::NoAccounts) => "not logged in".to_owned(),
             (None, reason) => format!("not logged in ({reason})"),
         })?;
+        if let Some(fleet) = fleet {
+            output.fields(&[("fleet", fleet.line(now))])?;
+        }
         return Ok(());
     };
     let claims = document.claims();
@@ -246,12 +252,15 @@ fn show(
 }
 
 fn verdict(usability: &Usability, output: &Output) -> CommandOutcome {
-    let Some(reason) = usability.reason() else { return Ok(()) };
-    let failed = unusable(reason);
+    usability.reason().map_or(Ok(()), |reason| Err(told(&unusable(reason), output)))
+}
+
+/// Shows the hints of an error whose message the report has.
+fn told(failed: &CommandError, output: &Output) -> CommandError {
     if !output.is_json() {
         failed.hints().iter().for_each(|hint| output.hint(hint));
     }
-    Err(CommandError::reported(failed.kind()))
+    CommandError::reported(failed.kind())
 }
 
 /// Returns the error of a command that needs a token.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::choice;
 use crate::context::{CommandContext, account, keeper_error, warnings};
 use crate::error::{CommandError, CommandOutcome, Exit};
+use crate::fleet::removed_login;
 use crate::located;
 use crate::output::{Output, path_text, relative};
 use crate::provider;
@@ -92,6 +93,9 @@ pub(crate) fn run(arguments: &TokenArguments, output: &mut Output) -> CommandOut
     };
     output.head("account", account(snapshot.document()));
     warn_if_short(snapshot.expires_at(now), now, arguments, output);
+    if let Some(removed) = removed_login(session.home(), snapshot.document()) {
+        return Err(removed);
+    }
     print(&snapshot, now, arguments, output)
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::context::CommandContext;
 use crate::error::CommandOutcome;
+use crate::fleet::removed_login;
 use crate::history::line;
 use crate::output::{Output, Paint};
 
@@ -40,16 +41,22 @@ pub(crate) fn explain_login(
         let report = report(&explanation, &evidence, &diagnosis);
         return Ok(output.data(&serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?)?);
     }
+    let snapshot = session.snapshot().ok();
+    let removed = snapshot.and_then(|snapshot| removed_login(session.home(), snapshot.document()));
+    let steps: Vec<&str> = match &removed {
+        Some(removed) => removed.hints().iter().map(String::as_str).collect(),
+        None => explanation.next_steps(),
+    };
     if output.is_json() {
         let mut fields = json!(explanation);
         fields["decided_by"] = json!(explanation.decided_by());
-        fields["next"] = json!(explanation.next_steps());
+        fields["next"] = json!(steps);
         return Ok(output.report(fields)?);
     }
-    Ok(print(&explanation, output)?)
+    Ok(print(&explanation, &steps, output)?)
 }
 
-fn print(explanation: &Explanation, output: &Output) -> std::io::Result<()> {
+fn print(explanation: &Explanation, steps: &[&str], output: &Output) -> std::io::Result<()> {
     output.text(&explanation.to_string())?;
     if !explanation.evidence.is_empty() {
         output.data(&output.on_stdout("evidence:", Paint::Faint))?;
@@ -57,6 +64,6 @@ fn print(explanation: &Explanation, output: &Output) -> std::io::Result<()> {
             output.data(&format!("  {}", line(of, output)))?;
         }
     }
-    explanation.next_steps().into_iter().for_each(|step| output.hint(step));
+    steps.iter().for_each(|step| output.hint(step));
     Ok(())
 }

@@ -141,7 +141,8 @@ impl MemberEngine {
         let new = record.committed(intent.id, document).map_err(MemberError::Refused)?;
         failpoint::at("fleet-committing");
         if self.write(new, Role::Member).await? == WriteOutcome::Written {
-            tracing::info!(order = ?self.record().map(SharedRecord::order), "fleet: refreshed");
+            let token = self.record().map(|record| record.order().generation);
+            tracing::info!(token, "fleet: refreshed");
         }
         Ok(StepOutcome::Changed)
     }

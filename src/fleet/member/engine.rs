@@ -207,7 +207,8 @@ impl MemberEngine {
             _ => None,
         };
         if let Some(copy) = newer {
-            tracing::warn!(order = ?copy.record().order(), "fleet: putting a newer record back into etcd");
+            let token = copy.record().order().generation;
+            tracing::warn!(token, "fleet: putting a newer record back into etcd");
             let put = self.put(copy);
             self.begin_wait()?;
             match self.parts.store.commit(&[compared], &[put]).await {
@@ -320,7 +321,7 @@ impl MemberEngine {
             self.token = Some(TokenClock::start(record.document(), sight, self.parts.clock.now()));
             self.back_off = BackOff::default();
         }
-        tracing::debug!(?order, ?intent, "fleet: saved a record");
+        tracing::debug!(token = order.generation, is_claimed = intent.is_some(), "fleet: saved a record");
         Ok(())
     }
 

@@ -155,6 +155,7 @@ impl MemberError {
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::Lock(lock::Error::Held { .. }) => Some(Remedy::Wait),
+            Self::Restored => Some(Remedy::TryAgainSoon),
             Self::Poisoned(_) | Self::OtherUser | Self::LoggedOut => Some(Remedy::LogInAgain),
             Self::Record { source: InvalidRecord::OtherEpoch { .. }, .. } => Some(Remedy::JoinAgain),
             _ => None,

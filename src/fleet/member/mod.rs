@@ -63,6 +63,7 @@ pub use self::error::MemberError;
 use self::leadership::LeaderValue;
 use self::parts::KeyNames;
 pub use self::parts::{MemberParts, MemberTimings};
+use self::seen_cluster::SeenCluster;
 pub use self::state::{FleetLogout, FleetState, MemberActivity};
 use super::record_error::RefusedChange;
 use super::sealed::FleetKey;
@@ -99,7 +100,7 @@ impl Member {
     /// process that does not take part.
     ///
     /// # Errors
-    /// [`MemberError::Etcd`], [`MemberError::Record`].
+    /// [`MemberError::Etcd`], [`MemberError::Record`], [`MemberError::File`].
     pub async fn read(parts: &MemberParts) -> Result<FleetState, MemberError> {
         let names = KeyNames::of(&parts.prefix);
         let mut state = FleetState::new();
@@ -111,6 +112,9 @@ impl Member {
         let leader = leader.value.and_then(|value| LeaderValue::parse(&value.bytes));
         state.leader = leader.map(|leader| leader.member);
         state.contact = Some(parts.clock.now());
+        if SeenCluster::load(parts.folder.join("seen"))?.must_wait() {
+            state.activity = MemberActivity::AwaitingOthers;
+        }
         Ok(state)
     }
 

@@ -12,6 +12,7 @@ use super::error::MemberError;
 use super::paced_watch::PacedWatch;
 use super::posted::passed;
 use crate::authority::StaleTokenReason;
+use crate::fleet::record::SharedRecord;
 use crate::fleet::record_error::RefusedChange;
 use crate::fleet::sealed::FleetKey;
 use crate::fleet::shared_store::Change;
@@ -117,7 +118,11 @@ impl MemberEngine {
         if claimed.is_err() {
             let _ = self.advance().await;
         }
-        claimed.map(drop)
+        // Where the refusal was final, only a new login helps.
+        match (claimed, self.record().and_then(SharedRecord::poison)) {
+            (Err(MemberError::Authority(_)), Some(poison)) => Err(MemberError::Poisoned(poison)),
+            (claimed, _) => claimed.map(drop),
+        }
     }
 
     /// Asks the refresher for another token than that of `generation`.

@@ -103,6 +103,6 @@ impl MembershipError {
 
 /// Why a text is no invite. The text is not repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is no invite to a fleet, or a part of it is missing")]
+#[error("this is no invite to a fleet, which is one line, or a part of it is missing")]
 #[non_exhaustive]
 pub struct InvalidInvite;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::super::endpoint::EtcdEndpoint;
 use super::super::gateway::{EtcdLimits, EtcdUser};
 use super::super::intent::MemberName;
+use super::super::record::SharedRecord;
+use super::super::record_copy::RecordCopy;
 use super::super::shared_store::EtcdSettings;
 use super::error::MembershipError;
 use super::fleet_name::FleetName;
@@ -141,6 +143,14 @@ impl Membership {
         changed.save(home)?;
         *self = changed;
         Ok(())
+    }
+
+    /// Returns the newest record that this host has seen, from its disk; `None` if it cannot be read.
+    #[must_use]
+    pub fn seen_record(&self, home: &Home, environment: &Environment) -> Option<SharedRecord> {
+        let keys = self.secret_slot(home, environment).read().ok()?.key_ring(&self.fleet).ok()?;
+        let copy = RecordCopy::load(&home.fleet().join("member").join("record"), &keys).ok()?;
+        Some(copy.newest()?.record().clone())
     }
 
     /// Removes the membership of `home`, its certificates and records. The caller removes the keys first.

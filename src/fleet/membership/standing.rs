@@ -26,6 +26,12 @@ impl Standing {
         matches!(self, Self::Joining | Self::Active)
     }
 
+    /// Returns what it is if no login is stored in the home: a program has removed the one that was written.
+    #[must_use]
+    pub fn without_login(self) -> Self {
+        if self == Self::Active { Self::Left } else { self }
+    }
+
     /// Returns a sentence that says what it means.
     #[must_use]
     pub fn explanation(self) -> &'static str {

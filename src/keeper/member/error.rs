@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::config;
 use crate::document::AuthMode;
-use crate::fleet::membership::{FleetName, MembershipError};
+use crate::fleet::membership::{FleetName, MembershipError, Standing};
 use crate::fleet::{self, MemberError};
 use crate::manager::{self, JobFailure};
 use crate::remedy::{ErrorKind, Remedy};
@@ -70,6 +70,12 @@ pub enum FleetError {
         "this host has new tokens that are not in etcd yet; without them the login of the fleet would be lost"
     )]
     Unfinished,
+    /// The etcd user of an invite has a password, and none was given.
+    #[error("the invite needs the password of the etcd user '{user}'")]
+    NoPassword {
+        /// The user.
+        user: String,
+    },
     /// A file has no certificates.
     #[error("{} is missing, or has no certificates in PEM", path.display())]
     NoCertificates {
@@ -110,6 +116,11 @@ impl FleetError {
             Self::Member(error) => error.remedy(),
             Self::Membership(error) if matches!(**error, MembershipError::KeyChanged) => {
                 Some(Remedy::JoinAgain)
+            }
+            Self::Membership(error)
+                if matches!(**error, MembershipError::SetAside { standing: Standing::Left }) =>
+            {
+                Some(Remedy::ResumeFleet)
             }
             Self::Store(error) => error.remedy(),
             Self::Manager(error) => error.remedy(),

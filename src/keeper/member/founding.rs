@@ -14,7 +14,9 @@ use crate::document::{AuthDocument, AuthMode};
 use crate::fleet::membership::{
     self, FleetName, FleetSecrets, Invite, MemberId, Membership, MembershipError, SecretPlace, Standing,
 };
-use crate::fleet::{EtcdEndpoint, FleetKey, MemberName, SealedRecord, SharedRecord, SharedStore};
+use crate::fleet::{
+    EtcdEndpoint, FleetKey, MemberName, SealedRecord, SharedRecord, SharedStore, SharedValue,
+};
 use crate::home::Home;
 use crate::keeper::member_task::MemberTask;
 use crate::keeper::singleton::RunningKeeper;
@@ -70,9 +72,12 @@ pub fn found(stores: &Stores, environment: &Environment, fleet: NewFleet) -> Res
         standing: Standing::Joining,
     };
     let secrets = FleetSecrets { keys: vec![key], password };
-    let store = SharedStore::open(membership.etcd(home, &secrets)?, &environment.network)?;
-    if manager::block_on(store.read(&membership.fleet.record_key()))??.value.is_some() {
-        return Err(MembershipError::FleetExists { fleet: membership.fleet }.into());
+    if let Err(error) = check_new(home, environment, &membership, &secrets) {
+        // The certificates of etcd.
+        if Membership::of(home)?.is_none() {
+            Membership::remove(home)?;
+        }
+        return Err(error);
     }
     membership.secret_slot(home, environment).write(&secrets)?;
     membership.save(home)?;
@@ -85,6 +90,20 @@ pub fn found(stores: &Stores, environment: &Environment, fleet: NewFleet) -> Res
         return Err(error);
     }
     Ok(membership)
+}
+
+/// Checks that etcd can be used, and holds no fleet of this name.
+fn check_new(
+    home: &Home,
+    environment: &Environment,
+    membership: &Membership,
+    secrets: &FleetSecrets,
+) -> Result<(), FleetError> {
+    let store = SharedStore::open(membership.etcd(home, secrets)?, &environment.network)?;
+    match manager::block_on(store.read(&membership.fleet.record_key()))??.value {
+        Some(_) => Err(MembershipError::FleetExists { fleet: membership.fleet.clone() }.into()),
+        None => Ok(()),
+    }
 }
 
 /// Makes an invite to the fleet of `home`. Blocks.
@@ -108,10 +127,12 @@ pub fn invite(home: &Home, environment: &Environment, ttl: Duration) -> Result<I
 
 /// What a home that joined a fleet had before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a caller handles both")]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle every case")]
 pub enum JoinOutcome {
     /// It is a new member.
     New,
+    /// It is a new member, and its login of the same account is that of the fleet now.
+    LoginReplaced,
     /// It was a member, and has the new key now.
     KeyReplaced,
 }
@@ -152,13 +173,22 @@ pub fn join(
         None => FleetSecrets::default(),
     };
     secrets.password = password.or(secrets.password);
+    if let (Some(user), None) = (invite.user(), &secrets.password) {
+        return Err(FleetError::NoPassword { user: user.to_owned() });
+    }
     let store = SharedStore::open(membership.etcd(home, &secrets)?, &environment.network)?;
     let work = async {
-        let key = membership::open_invite(&store, invite).await?;
         let value = store.read(&invite.fleet().record_key()).await?.value;
+        let key = match membership::open_invite(&store, invite).await {
+            Err(MembershipError::InviteEnded) if has_key(before.as_ref(), value.as_ref()) => {
+                let fleet = invite.fleet().clone();
+                return Err(MembershipError::MemberAlready { fleet }.into());
+            }
+            key => key?,
+        };
         let record = value.map(|value| SealedRecord::open(value.bytes, &key, invite.fleet().as_str()));
         let record = record.transpose().map_err(MembershipError::from)?;
-        check_local(stored.as_ref(), record.as_ref().map(SealedRecord::record))?;
+        let local = check_local(stored.as_ref(), record.as_ref().map(SealedRecord::record))?;
         membership.epoch = key.epoch();
         secrets.add(key);
         let (write, saved, folder) = (slot.clone(), membership.clone(), home.clone());
@@ -167,24 +197,26 @@ pub fn join(
             Ok(saved.save(&folder)?)
         })
         .await?;
-        Ok::<_, FleetError>(membership::redeem(&store, invite, &membership.member, id).await?)
+        membership::redeem(&store, invite, &membership.member, id).await?;
+        Ok::<_, FleetError>(local)
     };
-    let redeemed = manager::block_on(work)?;
-    if let Err(error) = redeemed {
-        let is_unclear =
-            matches!(&error, FleetError::Membership(error) if matches!(**error, MembershipError::Unclear(_)));
-        if before.is_none() && !is_unclear {
-            forget(home, environment, &membership)?;
+    let local = match manager::block_on(work)? {
+        Ok(local) => local,
+        Err(error) => {
+            let is_unclear = matches!(&error, FleetError::Membership(error) if matches!(**error, MembershipError::Unclear(_)));
+            if before.is_none() && !is_unclear {
+                forget(home, environment, &membership)?;
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     if membership.standing == Standing::Invited {
         membership.change_standing(home, Standing::Joining)?;
     }
     if membership.standing.is_served() {
         perform(home, environment, MemberTask::Settle)?;
     }
-    let outcome = if before.is_some() { JoinOutcome::KeyReplaced } else { JoinOutcome::New };
+    let outcome = if before.is_some() { JoinOutcome::KeyReplaced } else { local };
     Ok((membership, outcome))
 }
 
@@ -231,14 +263,32 @@ fn check_shareable(document: &AuthDocument) -> Result<(), FleetError> {
     }
 }
 
-/// Refuses a stored login that is not that of `record`.
-fn check_local(stored: Option<&StoredDocument>, record: Option<&SharedRecord>) -> Result<(), FleetError> {
-    let Some(stored) = stored.filter(|stored| !stored.document.is_handed_in()) else { return Ok(()) };
+/// Whether a member has the key of the record, which `value` is.
+fn has_key(member: Option<&Membership>, value: Option<&SharedValue>) -> bool {
+    let epoch = value.and_then(|value| SealedRecord::epoch_of(&value.bytes).ok());
+    member.is_some_and(|member| epoch.is_none_or(|epoch| epoch == member.epoch))
+}
+
+/// Refuses a stored login that is not of the account of `record`, and returns what joining does with it.
+fn check_local(
+    stored: Option<&StoredDocument>,
+    record: Option<&SharedRecord>,
+) -> Result<JoinOutcome, FleetError> {
+    let Some(stored) = stored.filter(|stored| !stored.document.is_handed_in()) else {
+        return Ok(JoinOutcome::New);
+    };
     let is_same = record.is_some_and(|record| {
         stored.document.fingerprint().is_some()
             && stored.document.identity().is_same_login_as(&record.document().identity())
     });
-    if is_same { Ok(()) } else { Err(FleetError::OtherLogin { location: stored.location.clone() }) }
+    if !is_same {
+        return Err(FleetError::OtherLogin { location: stored.location.clone() });
+    }
+    let token = stored.document.fingerprint();
+    let is_copy = record.zip(token).is_some_and(|(record, token)| {
+        record.has_spent(token) || record.document().fingerprint() == Some(token)
+    });
+    Ok(if is_copy { JoinOutcome::New } else { JoinOutcome::LoginReplaced })
 }
 
 /// Returns where the secrets are put: where the login is, or will be.

@@ -133,8 +133,10 @@ impl MemberHost {
     async fn refresh(&self, known: Option<Fingerprint>) -> Result<(), FleetError> {
         let state = self.member.recover().await?;
         let record = state.record.as_ref().ok_or(MemberError::NoRecord)?;
-        let bearer = record.document().bearer().map(Secret::fingerprint);
-        if !record.is_logged_out() && bearer != known {
+        let (document, now) = (record.document(), self.clock.now());
+        let bearer = document.bearer().map(Secret::fingerprint);
+        let has_expired = document.expires_at(now).is_some_and(|end| end <= now);
+        if !record.is_logged_out() && bearer != known && !has_expired {
             // The fleet has another token already.
             return Ok(());
         }

@@ -9,7 +9,7 @@ use super::perform::perform;
 use crate::clock::Clock;
 use crate::config::Environment;
 use crate::fleet::membership::{LocalLogin, Membership, MembershipError, Standing, roster, withdraw_member};
-use crate::fleet::{FleetKey, Member, MemberActivity, MemberParts, SharedRecord};
+use crate::fleet::{FleetKey, Member, MemberActivity, MemberError, MemberParts, SharedRecord};
 use crate::home::Home;
 use crate::keeper::member_task::MemberTask;
 use crate::manager;
@@ -34,6 +34,7 @@ pub struct LeaveReport {
 /// - [`MembershipError::NotAMember`].
 /// - [`FleetError::LastMember`]: nobody else has the key of a login that works.
 /// - [`FleetError::Unfinished`]: this host has tokens that no other host has.
+/// - [`FleetError::Member`]: another process takes part. In all these cases nothing was changed.
 /// - The others: a part of the membership may be left; leave again.
 pub fn leave(home: &Home, environment: &Environment) -> Result<LeaveReport, FleetError> {
     let mut membership = Membership::of(home)?.ok_or(MembershipError::NotAMember)?;
@@ -48,10 +49,17 @@ pub fn leave(home: &Home, environment: &Environment) -> Result<LeaveReport, Flee
         manager::block_on(check_last(&membership, parts))??;
     }
     // From now on no process writes the login or takes part.
+    let before = membership.standing;
     membership.change_standing(home, Standing::Left)?;
-    let not_withdrawn = match parts {
-        Some(parts) => manager::block_on(withdraw(&membership, parts))??,
+    let withdrawn = parts.map(|parts| manager::block_on(withdraw(&membership, parts)));
+    let not_withdrawn = match withdrawn.map(|done| done.map_err(FleetError::from).flatten()) {
         None => None,
+        Some(Ok(why)) => why,
+        Some(Err(error)) => {
+            // The home is still a member.
+            membership.change_standing(home, before)?;
+            return Err(error);
+        }
     };
     let deadline = LockDeadline::after(environment.lock_timeout);
     LocalLogin::open(home, environment, &clock, &deadline)?.remove()?;
@@ -90,15 +98,18 @@ async fn withdraw(membership: &Membership, parts: MemberParts) -> Result<Option<
 ///
 /// # Errors
 /// - [`MembershipError::NotAMember`], [`FleetError::ServedAlready`].
+/// - [`MemberError::LoggedOut`]: the home gets the next login of the fleet.
 /// - [`FleetError::OtherLogin`]: log out of it first.
 pub fn resume(stores: &Stores, environment: &Environment) -> Result<Membership, FleetError> {
     let home = stores.home();
     let mut membership = Membership::of(home)?.ok_or(MembershipError::NotAMember)?;
-    if membership.standing.is_served() {
-        return Err(FleetError::ServedAlready);
+    let stored = stores.find()?.stored;
+    match membership.standing {
+        Standing::Active if stored.is_some() => return Err(FleetError::ServedAlready),
+        _ => {}
     }
     super::founding::check_keeper(home)?;
-    if let Some(stored) = stores.find()?.stored.filter(|stored| !stored.document.is_handed_in()) {
+    if let Some(stored) = stored.filter(|stored| !stored.document.is_handed_in()) {
         return Err(FleetError::OtherLogin { location: stored.location });
     }
     let standing = membership.standing;
@@ -108,7 +119,11 @@ pub fn resume(stores: &Stores, environment: &Environment) -> Result<Membership, 
         membership.change_standing(home, standing)?;
         return Err(error);
     }
-    Ok(membership)
+    match Membership::of(home)? {
+        // The next login of the fleet is written here.
+        Some(Membership { standing: Standing::Joining, .. }) => Err(MemberError::LoggedOut.into()),
+        _ => Ok(membership),
+    }
 }
 
 /// Seals the record of the fleet with a new key, which the other members do not have. Returns its number. Blocks.
@@ -160,9 +175,12 @@ pub struct FleetView {
 /// Reads the fleet of `home` from etcd, without taking part. Blocks.
 ///
 /// # Errors
-/// [`MembershipError::NotAMember`]; the membership cannot be read.
+/// [`MembershipError::NotAMember`]; the membership or the stored login cannot be read.
 pub fn fleet_report(home: &Home, environment: &Environment) -> Result<FleetReport, FleetError> {
-    let membership = Membership::of(home)?.ok_or(MembershipError::NotAMember)?;
+    let mut membership = Membership::of(home)?.ok_or(MembershipError::NotAMember)?;
+    if Stores::open(home.clone(), environment)?.find()?.stored.is_none() {
+        membership.standing = membership.standing.without_login();
+    }
     let (folder, settings, known) = (home.clone(), environment.clone(), membership.clone());
     let work = async {
         let parts = blocking(move || parts(&folder, &known, &settings, &Clock::system())).await?;

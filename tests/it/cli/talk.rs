@@ -28,6 +28,7 @@ fn help_is_short_and_names_every_command() {
       top          Show all logins and every change on the whole screen; log in and out there
       run          Run a command with a private home that holds an access token, and no refresh token
       sync         Keep the login fresh in the background
+      fleet        Share one login between several hosts, through etcd
       account      Keep several logins, and choose between them
       doctor       Find what is wrong with a login, and print how to fix it
       app-server   Answer an editor's requests about the account, and pass on the others
@@ -58,8 +59,8 @@ fn help_is_short_and_names_every_command() {
       help        this program for its own commands, Codex for the others
       login       this program, or Codex with an option that only Codex has
       logout      this program, never Codex, which removes a login that it could not revoke
-      account, completions, log, man, migrate, refresh, run, status, sync, token,
-        top, watch, whoami, why
+      account, completions, fleet, log, man, migrate, refresh, run, status, sync,
+        token, top, watch, whoami, why
                   this program; for Codex alone, prompts of one word
       anything else
                   Codex, after a refresh if the command uses a stale login

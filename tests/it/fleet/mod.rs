@@ -5,6 +5,7 @@ mod commands;
 // The kills need failpoints.
 #[cfg(feature = "failpoints")]
 mod crashes;
+mod endings;
 mod etcd;
 mod following;
 #[cfg(feature = "failpoints")]
@@ -12,6 +13,7 @@ pub mod host_process;
 mod hostile;
 pub mod hosts;
 mod invites;
+mod joining;
 mod members;
 mod outsiders;
 mod records;

@@ -10,6 +10,7 @@ use codex_auth::store::{self, FindReport, KeychainError, StorageNote};
 use super::examination::Examination;
 use super::finding::Finding;
 use crate::context::location_text;
+use crate::fleet::removed_login;
 use crate::output::relative;
 use crate::status::unusable;
 
@@ -21,7 +22,7 @@ pub(super) fn findings(subject: &Examination) -> Vec<Finding> {
     let mut findings = vec![config(subject, login.config)];
     match &login.status {
         Ok(status) => {
-            findings.extend(store(status.find_report()));
+            findings.extend(store(subject, status.find_report()));
             findings.extend(login.condition.as_ref().map(|condition| usable(subject, status, condition)));
             findings.extend(failed_refresh(subject, login));
         }
@@ -63,12 +64,16 @@ fn config(subject: &Examination, condition: ConfigCondition) -> Finding {
     Finding::ok("config", ok)
 }
 
-fn store(found: &FindReport) -> Vec<Finding> {
+fn store(subject: &Examination, found: &FindReport) -> Vec<Finding> {
     let mut findings = vec![match &found.stored {
         Some(stored) => {
             Finding::ok("store", format!("{} ({})", location_text(&stored.location), found.reason))
         }
-        None => Finding::warning("store", "not logged in").remedy("codex login"),
+        None => {
+            let removed = removed_login(&subject.home, None);
+            let remedy = removed.map_or("codex login", |_| "codex fleet resume");
+            Finding::warning("store", "not logged in").remedy(remedy)
+        }
     }];
     let notes = found.stored.iter().flat_map(|stored| &stored.notes).chain(&found.notes);
     findings.extend(notes.filter_map(|note| {

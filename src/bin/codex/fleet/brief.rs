@@ -1,5 +1,6 @@
 //! What reports about a login say of its fleet, without a request.
 
+use codex_auth::document::AuthDocument;
 use codex_auth::fleet::membership::Membership;
 use codex_auth::keeper::RunningKeeper;
 use codex_auth::keeper::member::FleetProblem;
@@ -20,9 +21,13 @@ pub(crate) struct FleetBrief {
 }
 
 impl FleetBrief {
-    /// Returns the fleet of `home`; `None` if it is in none. A membership that cannot be read is the message.
-    pub(crate) fn of(home: &Home) -> Result<Option<Self>, String> {
-        let membership = Membership::of(home).map_err(|error| error.to_string())?;
+    /// Returns the fleet of `home`, which holds `document`; `None` if it is in none. A membership that cannot be read is
+    /// the message.
+    pub(crate) fn of(home: &Home, document: Option<&AuthDocument>) -> Result<Option<Self>, String> {
+        let mut membership = Membership::of(home).map_err(|error| error.to_string())?;
+        if let Some(membership) = membership.as_mut().filter(|_| document.is_none()) {
+            membership.standing = membership.standing.without_login();
+        }
         // The note of a keeper that was killed says nothing of the present.
         let problem = || FleetProblem::of(home).filter(|_| RunningKeeper::of(home).is_some());
         Ok(membership.map(|membership| Self { membership, problem: problem() }))
@@ -42,9 +47,9 @@ impl FleetBrief {
         let Membership { fleet, member, standing, .. } = &self.membership;
         match (&self.problem, standing.is_served()) {
             (_, false) => format!("{fleet}: {}", standing.explanation()),
-            (None, true) => format!("{fleet}, as '{member}', which has the refresh token"),
+            (None, true) => format!("{fleet}, as {member}; its refresh token is with the fleet"),
             (Some(problem), true) => format!(
-                "{fleet}, as '{member}'; not reached for {}: {}",
+                "{fleet}, as {member}; not reached for {}: {}",
                 relative(problem.since, now).trim_end_matches(" ago"),
                 printable(&problem.reason, LONGEST_REASON)
             ),

@@ -1,10 +1,11 @@
 //! The commands that change which hosts share the login of a fleet.
 
-use codex_auth::fleet::membership::{Invite, Membership, MembershipError};
+use codex_auth::fleet::membership::{Invite, Membership, MembershipError, Standing};
 use codex_auth::keeper::RunningKeeper;
 use codex_auth::keeper::member::{self, JoinOutcome, NewFleet};
 use serde_json::json;
 
+use super::waiting::waiting;
 use super::{InitArguments, InviteArguments, JoinArguments};
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome};
@@ -25,7 +26,7 @@ pub(super) fn init(arguments: &InitArguments, session: &CommandContext, output: 
         ca: arguments.ca.clone(),
         user: arguments.user.as_ref().map(password).transpose()?,
     };
-    let membership = member::found(&session.stores, &session.environment, fleet)?;
+    let membership = waiting(session, || member::found(&session.stores, &session.environment, fleet))?;
     if report(&membership, output)? {
         return Ok(());
     }
@@ -43,7 +44,7 @@ pub(super) fn invite(
     session: &CommandContext,
     output: &Output,
 ) -> CommandOutcome {
-    let invite = member::invite(session.home(), &session.environment, arguments.ttl)?;
+    let invite = waiting(session, || member::invite(session.home(), &session.environment, arguments.ttl))?;
     let line = invite.to_line();
     if output.is_json() {
         output.report(json!({
@@ -70,14 +71,19 @@ pub(super) fn join(arguments: &JoinArguments, session: &CommandContext, output: 
     let invite =
         Invite::parse(&line).map_err(|error| member::FleetError::from(MembershipError::from(error)))?;
     let member = arguments.member.clone();
+    let password = password?;
     let (membership, outcome) =
-        member::join(&session.stores, &session.environment, &invite, password, member)?;
+        waiting(session, || member::join(&session.stores, &session.environment, &invite, password, member))?;
     if report(&membership, output)? {
         return Ok(());
     }
     let (fleet, member) = (&membership.fleet, &membership.member);
     output.inform(&match outcome {
         JoinOutcome::New => format!("joined the fleet '{fleet}' as '{member}'"),
+        JoinOutcome::LoginReplaced => format!(
+            "joined the fleet '{fleet}' as '{member}'; the login of this host is that of the fleet now, and the one that \
+             it replaced was revoked"
+        ),
         JoinOutcome::KeyReplaced => format!("'{member}' has the new key of the fleet '{fleet}'"),
     });
     tell_without_keeper(session, output);
@@ -85,7 +91,7 @@ pub(super) fn join(arguments: &JoinArguments, session: &CommandContext, output: 
 }
 
 pub(super) fn rekey(session: &CommandContext, output: &Output) -> CommandOutcome {
-    let epoch = member::rekey(session.home(), &session.environment)?;
+    let epoch = waiting(session, || member::rekey(session.home(), &session.environment))?;
     if output.is_json() {
         output.report(json!({"epoch": epoch, "warnings": []}))?;
         return Ok(());
@@ -102,7 +108,7 @@ pub(super) fn rekey(session: &CommandContext, output: &Output) -> CommandOutcome
 }
 
 pub(super) fn leave(session: &CommandContext, output: &Output) -> CommandOutcome {
-    let left = member::leave(session.home(), &session.environment)?;
+    let left = waiting(session, || member::leave(session.home(), &session.environment))?;
     let listed = left.not_withdrawn.map(|why| {
         let member = &left.membership.member;
         format!("the fleet still lists '{member}', which has no key any more: {why}")
@@ -117,12 +123,16 @@ pub(super) fn leave(session: &CommandContext, output: &Output) -> CommandOutcome
     output
         .inform(&format!("left the fleet '{}'; its login was removed from this host", left.membership.fleet));
     output.inform("for a login of its own: codex login");
-    listed.iter().for_each(|warning| output.warn(warning));
+    if let Some(warning) = &listed {
+        output.warn(warning);
+        let Membership { fleet, member, .. } = &left.membership;
+        output.hint(&format!("to free the name: etcdctl del /codex-auth/{fleet}/members/{member}"));
+    }
     Ok(())
 }
 
 pub(super) fn resume(session: &CommandContext, output: &Output) -> CommandOutcome {
-    let membership = member::resume(&session.stores, &session.environment)?;
+    let membership = waiting(session, || member::resume(&session.stores, &session.environment))?;
     if !report(&membership, output)? {
         output.inform(&format!("this host has the login of the fleet '{}' again", membership.fleet));
     }
@@ -132,7 +142,15 @@ pub(super) fn resume(session: &CommandContext, output: &Output) -> CommandOutcom
 /// Says that the fleet does not serve the home any more, and how to return.
 pub(super) fn tell_set_aside(membership: &Membership, output: &Output) {
     output.warn(membership.standing.explanation());
-    output.hint("to return to the fleet: codex logout, then codex fleet resume");
+    output.hint(&format!("to return to the fleet: {}", to_return(membership.standing)));
+}
+
+/// Returns the commands that return to the fleet.
+pub(crate) fn to_return(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Detached => "codex logout, then codex fleet resume",
+        _ => "codex fleet resume",
+    }
 }
 
 /// Reports a membership as JSON, if that is asked for.

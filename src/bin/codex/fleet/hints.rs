@@ -33,6 +33,9 @@ fn hint(error: &FleetError) -> Option<&'static str> {
         }
         FleetError::ServedAlready => "see codex fleet status",
         FleetError::Unfinished => "try again when etcd can be reached",
+        FleetError::NoPassword { .. } => {
+            "put it into the line after the invite: cat invite password | codex fleet join"
+        }
         FleetError::NoMemberName => "name this host: --member NAME",
         _ => return None,
     })
@@ -44,7 +47,7 @@ fn membership_hint(error: &MembershipError) -> Option<&'static str> {
         MembershipError::MemberAlready { .. } => {
             "leave it first (codex fleet leave), or use an account of its own: codex account add NAME"
         }
-        MembershipError::SetAside { standing: Standing::Left | Standing::Detached } => {
+        MembershipError::SetAside { standing: Standing::Detached } => {
             "to return to the fleet: codex logout, then codex fleet resume"
         }
         MembershipError::Unparsable { .. } => {
@@ -70,6 +73,9 @@ fn membership_hint(error: &MembershipError) -> Option<&'static str> {
 
 fn etcd_hint(error: &fleet::Error) -> Option<&'static str> {
     Some(match error {
+        fleet::Error::Unreachable { endpoint, .. } if endpoint.to_string().starts_with("http:") => {
+            "check the address, which begins with https:// if etcd has a certificate, and the network"
+        }
         fleet::Error::Unreachable { .. } => "check the address, the certificates (--ca) and the network",
         fleet::Error::UserRequired { .. } => {
             "name the etcd user: --user NAME, with the password on standard input"

@@ -4,18 +4,23 @@ mod brief;
 mod commands;
 mod hints;
 mod status;
+mod waiting;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use codex_auth::fleet::membership::{FleetName, Membership};
-use codex_auth::fleet::{EtcdEndpoint, MemberName};
-use codex_auth::keeper::member::{MemberTask, perform};
+use codex_auth::document::AuthDocument;
+use codex_auth::fleet::membership::{FleetName, Membership, MembershipError, Standing};
+use codex_auth::fleet::{EtcdEndpoint, EtcdEndpointError, MemberName};
+use codex_auth::keeper::member::{FleetError, MemberTask, perform};
 use codex_auth::{Environment, Home};
 use jiff::SignedDuration;
 
 pub(crate) use self::brief::FleetBrief;
+pub(crate) use self::commands::to_return;
+pub(crate) use self::waiting::waiting;
 
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome};
@@ -37,12 +42,16 @@ enum FleetCommand {
     /// Join the fleet of an invite, which is read from standard input
     Join(JoinArguments),
     /// Show the hosts, the refresher, the token and whether etcd can be reached
+    #[command(after_help = crate::help::FLEET_STATUS)]
     Status(ReportArguments),
     /// Refresh, and seal the login with a new key, which the other hosts get by new invites
+    #[command(after_help = crate::help::FLEET_REKEY)]
     Rekey(ReportArguments),
     /// Leave the fleet; the login of this host is removed
+    #[command(after_help = crate::help::FLEET_LEAVE)]
     Leave(ReportArguments),
     /// Return to the fleet after a program has logged out here or logged in to another account
+    #[command(after_help = crate::help::FLEET_RESUME)]
     Resume(ReportArguments),
 }
 
@@ -51,7 +60,7 @@ const ETCD_HELP: &str = "An address of etcd, such as https://etcd.example:2379; 
 #[derive(Args, Debug)]
 #[command(after_help = crate::help::FLEET_INIT)]
 struct InitArguments {
-    #[arg(long, value_name = "URL", required = true, help = ETCD_HELP)]
+    #[arg(long, value_name = "URL", required = true, value_parser = endpoint, help = ETCD_HELP)]
     etcd: Vec<EtcdEndpoint>,
 
     /// A PEM file with the only certificates that are trusted for etcd
@@ -63,11 +72,11 @@ struct InitArguments {
     user: Option<String>,
 
     /// The name of the fleet
-    #[arg(long, value_name = "FLEET", default_value_t)]
+    #[arg(long, value_name = "FLEET", default_value_t, value_parser = name::<FleetName>)]
     name: FleetName,
 
     /// The name of this host in the fleet (default: the name of the machine)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name::<MemberName>)]
     member: Option<MemberName>,
 
     /// Report as JSON
@@ -91,7 +100,7 @@ struct InviteArguments {
 #[command(after_help = crate::help::FLEET_JOIN)]
 struct JoinArguments {
     /// The name of this host in the fleet (default: the name of the machine)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name::<MemberName>)]
     member: Option<MemberName>,
 
     /// Report as JSON
@@ -100,7 +109,6 @@ struct JoinArguments {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = crate::help::FLEET_STATUS)]
 struct ReportArguments {
     /// Report as JSON
     #[arg(long)]
@@ -155,6 +163,30 @@ pub(crate) fn after_login(home: &Home, environment: &Environment, output: &Outpu
         Ok(None) => {}
         Err(error) => output.warn(&error.to_string()),
     }
+}
+
+/// Returns the error of a member whose login `document` is not there because a program has removed it.
+pub(crate) fn removed_login(home: &Home, document: Option<&AuthDocument>) -> Option<CommandError> {
+    let standing = Membership::of(home).ok()??.standing.without_login();
+    let is_left = document.is_none() && standing == Standing::Left;
+    is_left.then(|| FleetError::from(MembershipError::SetAside { standing }).into())
+}
+
+/// Parses an address of etcd.
+fn endpoint(word: &str) -> Result<EtcdEndpoint, String> {
+    word.parse().map_err(|error| match error {
+        // What is no URL may have a password.
+        EtcdEndpointError::NotAUrl { .. } => "a URL such as https://etcd.example:2379".to_owned(),
+        EtcdEndpointError::Credentials => {
+            "a URL without a user name and password; give the user with --user".to_owned()
+        }
+        error => format!("another URL: {error}"),
+    })
+}
+
+/// Parses the name of a fleet or of a host.
+fn name<T: FromStr>(word: &str) -> Result<T, String> {
+    word.parse().map_err(|_| "a name of 1 to 64 letters, digits, '.', '_' and '-'".to_owned())
 }
 
 /// Parses the lifetime of an invite.

@@ -1,12 +1,14 @@
 //! `codex fleet status`: shows the hosts, the refresher, the token and whether etcd can be reached.
 
-use codex_auth::fleet::membership::{ListedMember, Membership};
-use codex_auth::fleet::{SharedRecord, SpendAttempt, SpendIntent};
+use codex_auth::fleet::membership::{ListedMember, Membership, Standing};
+use codex_auth::fleet::{MemberActivity, SharedRecord, SpendAttempt, SpendIntent};
 use codex_auth::keeper::RunningKeeper;
 use codex_auth::keeper::member::{self, FleetProblem, FleetReport, FleetView};
 use codex_auth::redaction::printable;
 use serde_json::{Value, json};
 
+use super::commands;
+use super::waiting::waiting;
 use crate::context::CommandContext;
 use crate::error::{CommandError, CommandOutcome};
 use crate::output::{Output, relative};
@@ -15,7 +17,8 @@ use crate::output::{Output, relative};
 const LONGEST_REASON: usize = 400;
 
 pub(super) fn run(session: &CommandContext, output: &Output) -> CommandOutcome {
-    let FleetReport { membership, etcd, .. } = member::fleet_report(session.home(), &session.environment)?;
+    let report_of = || member::fleet_report(session.home(), &session.environment);
+    let FleetReport { membership, etcd, .. } = waiting(session, report_of)?;
     let keeper = RunningKeeper::of(session.home());
     let problem = FleetProblem::of(session.home()).filter(|_| keeper.is_some());
     let view = etcd.as_ref().ok();
@@ -25,7 +28,16 @@ pub(super) fn run(session: &CommandContext, output: &Output) -> CommandOutcome {
     } else {
         let now = session.clock.now();
         let mut fields = vec![("fleet", format!("{}, as '{}'", membership.fleet, membership.member))];
-        fields.push(("this host", membership.standing.explanation().to_owned()));
+        let is_logged_out =
+            |view: &FleetView| view.state.record.as_ref().is_some_and(SharedRecord::is_logged_out);
+        let here = match membership.standing {
+            Standing::Joining if view.is_some_and(is_logged_out) => {
+                "gets the next login of the fleet, which is logged out".to_owned()
+            }
+            standing if standing.is_served() => standing.explanation().to_owned(),
+            standing => format!("{}; to return: {}", standing.explanation(), commands::to_return(standing)),
+        };
+        fields.push(("this host", here));
         let endpoints: Vec<_> = membership.endpoints.iter().map(ToString::to_string).collect();
         let user = membership.user.as_ref().map(|user| format!(", as the user '{user}'")).unwrap_or_default();
         let reached = match &etcd {
@@ -82,6 +94,10 @@ fn of_view(view: &FleetView, membership: &Membership) -> Vec<(&'static str, Stri
     fields.push(("login", printable(&login, LONGEST_REASON)));
     fields.push(("token", format!("number {}", record.order().generation)));
     fields.push(("key", format!("number {}; this host has {}", record.order().epoch, membership.epoch)));
+    if view.state.activity == MemberActivity::AwaitingOthers {
+        let waits = "etcd was restored from a backup; a refresh waits about 20 seconds for the other hosts";
+        fields.push(("restore", waits.to_owned()));
+    }
     if let Some(intent) = record.intent() {
         let SpendIntent { member, .. } = intent;
         fields.push(("intent", format!("{member} is refreshing ({})", attempt(intent))));
@@ -95,6 +111,7 @@ fn line_of(member: &ListedMember, view: &FleetView, membership: &Membership) -> 
         (None, _) => text.push_str(": its entry is damaged"),
         (Some(entry), _) if is_without_key(entry.epoch, view) => text.push_str(": needs a new invite"),
         (Some(_), Some(0) | None) => {}
+        (Some(_), Some(1)) => text.push_str(": 1 token behind"),
         (Some(_), Some(lag)) => text.push_str(&format!(": {lag} tokens behind")),
     }
     if member.name == membership.member {
