@@ -5,6 +5,8 @@ mod commands;
 // The kills need failpoints.
 #[cfg(feature = "failpoints")]
 mod crashes;
+// Linux: a clock of its own.
+#[cfg(target_os = "linux")]
 mod endings;
 mod etcd;
 mod following;
