@@ -5,7 +5,7 @@ mod commands;
 // The kills need failpoints.
 #[cfg(feature = "failpoints")]
 mod crashes;
-// Linux: a clock of its own.
+// Linux: libfaketime.
 #[cfg(target_os = "linux")]
 mod endings;
 mod etcd;

@@ -13,6 +13,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::error::CommandError;
 
+/// How much later than another program of the terminal this one gets a signal at most.
+const LATE_SIGNAL: Duration = Duration::from_millis(200);
+
 /// What happens at the terminal.
 #[derive(Debug)]
 pub(super) enum Input {
@@ -90,6 +93,11 @@ impl Inputs {
             _ = self.stop.recv() => Input::Stop,
             _ = self.resume.recv() => Input::Continue,
         }
+    }
+
+    /// Takes the signal that has ended another program of the terminal, which may have got it first.
+    pub(super) async fn skip_interrupt(&mut self) {
+        let _ = tokio::time::timeout(LATE_SIGNAL, self.interrupt.recv()).await;
     }
 
     /// Waits for any key, on a terminal that does not show the dashboard.

@@ -197,7 +197,7 @@ impl Dashboard {
         let home = self.overview.home().clone();
         let login = tokio::task::spawn_blocking(move || actions::log_in(&line, &home));
         tokio::pin!(login);
-        let mut end = None;
+        let (mut end, mut is_interrupted) = (None, false);
         let ended = loop {
             tokio::select! {
                 ended = &mut login => break ended,
@@ -205,6 +205,7 @@ impl Dashboard {
                 signal = self.inputs.next_signal() => match signal {
                     Input::Stop => codex_auth_platform::terminal::stop_self(),
                     Input::End => end = Some(TopEnd::Interrupted),
+                    Input::Interrupt => is_interrupted = true,
                     _ => {}
                 }
             }
@@ -216,6 +217,9 @@ impl Dashboard {
             Ok(Ok(status)) if status.success() => (LineKind::Text, "the login is stored".to_owned()),
             // Also before the login handles the signal.
             Ok(Ok(status)) if exit_code(status) == Exit::Interrupted as u8 => {
+                if !is_interrupted {
+                    self.inputs.skip_interrupt().await;
+                }
                 (LineKind::Text, "the login was interrupted; nothing was changed".to_owned())
             }
             Ok(Ok(status)) => {
