@@ -82,9 +82,12 @@ impl<'a> SharedDaemon<'a> {
     /// took to arrive.
     pub fn turn(&self, terminal: &Terminal) -> (String, Duration) {
         let (before, start) = (self.provider.bearers().len(), Instant::now());
-        terminal.enter("ping", || self.provider.bearers().len() > before);
+        let is_held = self.provider.is_held();
+        // Codex also asks for a title of the thread, after its first turn.
+        let begins = || self.provider.bearers().len() > before;
+        terminal.enter("ping", || begins() && (!is_held || terminal.screen().contains("esc to interrupt")));
         let arrived = start.elapsed();
-        if !self.provider.is_held() {
+        if !is_held {
             eventually("the turn to end", || terminal.shows_the_answer_to("ping"));
         }
         (self.provider.bearers()[before].clone(), arrived)
