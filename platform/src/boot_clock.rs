@@ -1,4 +1,4 @@
-//! A clock that counts on while the process is stopped or the machine is suspended, and that nobody sets.
+//! A clock that counts on while the process is stopped or the machine is suspended, and that no user can set.
 
 use std::ops::Add;
 use std::time::Duration;

@@ -34,7 +34,7 @@ impl LeaderValue {
 }
 
 impl Leadership {
-    /// Takes the role if nobody has it, or if `former` does: a process of this host that has ended, as the lock of the
+    /// Takes the role if no member has it, or if `former` does: a process of this host that has ended, as the lock of the
     /// member's folder proves. `None` if another member has it.
     pub(super) async fn acquire(
         store: &SharedStore,

@@ -25,7 +25,7 @@
 //! # Clocks
 //!
 //! A lease is counted from the sending of its last renewal, and a wait for another member from the first sight of its
-//! intent, both on a clock that counts on while the process is stopped or the machine is suspended, and that nobody sets.
+//! intent, both on a clock that counts on while the process is stopped or the machine is suspended, and that no user can set.
 //! `token_clock.rs` says when an access token has ended.
 
 mod ask;

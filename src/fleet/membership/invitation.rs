@@ -45,7 +45,7 @@ pub async fn invite(
     match store.commit(&[absent], &[put]).await {
         Ok(_) => {}
         Err(error) if error.is_unknown() => {
-            // The reply was lost. An invite that nobody knows of ends by its time.
+            // The reply was lost. An invite that was not printed ends by its time.
             if store.read(&etcd_key).await?.value.is_none_or(|value| value.bytes != bytes) {
                 return Err(error.into());
             }

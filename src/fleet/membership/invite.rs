@@ -145,7 +145,7 @@ impl Invite {
         self.fleet.invite_key(&self.id)
     }
 
-    /// Encrypts `key` for whoever has the invite.
+    /// Encrypts `key` for the host that gets the invite.
     pub(super) fn wrap(&self, key: &FleetKey) -> Result<Vec<u8>, MembershipError> {
         let mut nonce = [0; NONCE_LENGTH];
         getrandom::fill(&mut nonce).map_err(|error| MembershipError::Random(error.into()))?;

@@ -32,7 +32,7 @@ pub struct LeaveReport {
 ///
 /// # Errors
 /// - [`MembershipError::NotAMember`].
-/// - [`FleetError::LastMember`]: nobody else has the key of a login that works.
+/// - [`FleetError::LastMember`]: no other host has the key of a login that works.
 /// - [`FleetError::Unfinished`]: this host has tokens that no other host has.
 /// - [`FleetError::Member`]: another process takes part. In all these cases nothing was changed.
 /// - The others: a part of the membership may be left; leave again.

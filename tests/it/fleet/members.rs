@@ -25,7 +25,7 @@ fn a_login_is_shared_and_one_request_refreshes_it_for_every_host() {
         let first = b.recover().await.unwrap();
         assert_eq!(generation(&first), 1);
         fleet.assert_live(&grant, &first);
-        // Whoever has seen the first token gets another one; a member that has not seen it gets it.
+        // A member that has seen the first token gets another one; a member that has not seen it gets it.
         assert_eq!(generation(&b.refresh(0, LIMIT).await.unwrap()), 1);
         let second = b.refresh(1, LIMIT).await.unwrap();
         assert_eq!(generation(&a.refresh(1, LIMIT).await.unwrap()), 2);
@@ -142,7 +142,7 @@ fn a_refusal_is_confirmed_by_another_host_before_it_poisons() {
 }
 
 #[test]
-fn an_error_that_says_nothing_about_the_token_poisons_nobody() {
+fn an_error_that_says_nothing_about_the_token_is_not_recorded() {
     with_network(here!(), async || {
         let fleet = Fleet::start();
         let (a, b) = (fleet.open("a").await, fleet.open("b").await);

@@ -14,32 +14,9 @@ const CALLS: &str = "?open,openat,?openat2,read,pread64,readv,write,pwrite64,wri
     getpeername,close,clone,clone3,execve,wait4,exit_group";
 /// Calls that do not fail on real systems, or whose failure the caller cannot see.
 const NEVER_FAIL: [&str; 7] = ["close", "exit_group", "execve", "clone", "clone3", "wait4", "lseek"];
-/// Calls that change the state that a kill leaves.
-const CHANGES: [&str; 23] = [
-    "write",
-    "pwrite64",
-    "writev",
-    "fsync",
-    "fdatasync",
-    "ftruncate",
-    "fallocate",
-    "rename",
-    "renameat",
-    "renameat2",
-    "unlink",
-    "unlinkat",
-    "mkdir",
-    "mkdirat",
-    "linkat",
-    "symlinkat",
-    "fchmod",
-    "fchown",
-    "flock",
-    "connect",
-    "sendto",
-    "sendmsg",
-    "recvfrom",
-];
+/// Calls that change the state that a kill leaves, beside those of [`FILE_CHANGES`].
+const OTHER_CHANGES: [&str; 8] =
+    ["fsync", "fdatasync", "fchmod", "flock", "connect", "sendto", "sendmsg", "recvfrom"];
 
 /// Calls that change what is in a folder or a file.
 const FILE_CHANGES: [&str; 15] = [
@@ -59,6 +36,10 @@ const FILE_CHANGES: [&str; 15] = [
     "symlinkat",
     "fchown",
 ];
+
+fn is_change(name: &str) -> bool {
+    FILE_CHANGES.contains(&name) || OTHER_CHANGES.contains(&name)
+}
 
 /// One system call of a run: the `number`th of its name in its thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +68,7 @@ impl Call {
     /// Whether it changes a file or a lock, or makes a connection.
     pub fn is_change(&self) -> bool {
         let is_message = ["sendto", "sendmsg", "recvfrom"].contains(&self.name.as_str());
-        (CHANGES.contains(&self.name.as_str()) && !is_message) || self.line.contains("O_CREAT")
+        (is_change(&self.name) && !is_message) || self.line.contains("O_CREAT")
     }
 }
 
@@ -129,7 +110,7 @@ pub fn calls(run: Run, trace: &Path, traced: Traced) -> Vec<Call> {
                 is_after_change,
             });
         }
-        is_after_change = CHANGES.contains(&name) || call.contains("O_CREAT");
+        is_after_change = is_change(name) || call.contains("O_CREAT");
     }
     assert!(!calls.is_empty(), "it never took the lease:\n{text}");
     calls
