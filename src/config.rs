@@ -14,6 +14,7 @@ mod overrides;
 mod provider;
 mod restrictions;
 mod store;
+pub(crate) mod store_name;
 mod terminal_env;
 mod variables;
 

@@ -4,8 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::label::{Label, ProcessLabel};
-use super::store_name;
-use crate::config::StoreKind;
+use crate::config::{StoreKind, store_name};
 use crate::secret::Fingerprint;
 
 /// What happened to a login. Tokens are named by the fingerprints of refresh tokens.

@@ -16,7 +16,6 @@ mod event;
 mod file;
 mod label;
 mod record;
-mod store_name;
 mod words;
 
 pub use self::cursor::HistoryCursor;

@@ -15,7 +15,7 @@ use super::error::Error;
 use super::lease::Lease;
 use super::locate::DocumentTarget;
 use super::settings::SettingChange;
-use crate::config::StoreKind;
+use crate::config::{StoreKind, store_name};
 use crate::document::AuthDocument;
 use crate::home::{Home, RecordPaths};
 use crate::redaction::printable;
@@ -39,7 +39,7 @@ pub struct HomeState {
     /// A random string that is new after every change.
     pub generation: String,
     /// The store that the last change left the document in.
-    #[serde(with = "store_name", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "store_name::optional", skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreKind>,
     /// The refresh token of the document that the last change left stored, so that a change by another program is noticed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -358,29 +358,4 @@ pub fn owner_of(document: &AuthDocument) -> Option<Fingerprint> {
 
 fn login_of(document: &AuthDocument) -> Option<&str> {
     document.tokens()?.login_id.as_deref()
-}
-
-mod store_name {
-    //! Encodes a store by our own name for it; the unknown name of a newer version is read as none.
-
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    use crate::config::StoreKind;
-
-    #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-    pub(super) fn serialize<S: Serializer>(
-        store: &Option<StoreKind>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match store {
-            Some(kind) => serializer.serialize_str(kind.as_str()),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<StoreKind>, D::Error> {
-        Ok(Option::<String>::deserialize(deserializer)?.and_then(|word| StoreKind::from_name(&word)))
-    }
 }
